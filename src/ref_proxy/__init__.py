@@ -1,0 +1,23 @@
+"""Share a resource that can go away while others use it: deny new access at once, let running ones finish, then release.
+
+A `Provider` owns the resource, each consumer holds a `Proxy`, an access is a `Section`:
+
+>>> from ref_proxy import Provider, Revoked
+>>> provider = Provider(["a resource"], name="line")
+>>> proxy = provider.proxy()
+>>> with proxy.access() as resource:
+...     print(resource)
+['a resource']
+>>> provider.revoke(timeout=5)
+True
+>>> proxy.revoked
+True
+"""
+
+from ._backend import BACKEND, Proxy, Section
+from .errors import RevokeDeadlock, Revoked, RevokeTimeout
+from .provider import Provider, Revocation
+from .report import Blocker
+
+__all__ = ["BACKEND", "Blocker", "Provider", "Proxy", "Revocation", "RevokeDeadlock", "RevokeTimeout", "Revoked", "Section"]
+__version__ = "0.1.0"

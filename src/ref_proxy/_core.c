@@ -1,0 +1,1189 @@
+/* The mechanism in C. Read `_core_py.py` first: the words and the algorithm are explained there; this file does the same at speed.
+ *
+ * What differs is where a publication's members are kept. With the GIL nothing can come between two statements here, so a
+ * cell has one list of open sections and plain counters. Without it a cell starts with one *stripe*, a list with a lock of its
+ * own, and gets many as soon as two threads meet at that lock; a thread always uses the same one, so the lock is its own.
+ *
+ *   access    lock the stripe; load the cell's publication [LOAD]; link the section and count it [JOIN]; unlock
+ *   end       lock the stripe; unlink, and count it off [LEAVE]; unlock; the last one out of a retired publication wakes [WAKE]
+ *   publish   store the new publication [PUBLISH]; then, stripe by stripe, under its lock, turn the stripe to it: the stripe's
+ *             count moves to `left` of the old publication [SCAN]; then take off the one that `left` started with [UNBIAS]
+ *
+ * Why this is enough (the conclusions are numbered, the code cites them):
+ *   (1) [JOIN] against [SCAN]: the stripe's lock orders them. Either the section is linked first, and then it is in the count that
+ *       moves to `left`; or the scan is first, and then [LOAD], after taking the lock that the scan gave back, sees what
+ *       [PUBLISH] stored before it. No section can hold a resource that the remover does not wait for.
+ *   (2) An access that sees a newer publication than its stripe was turned to turns it itself, so a count never mixes two.
+ *   (3) `left` starts at one, which is taken off after the last stripe was turned: while counts are moving it cannot be zero.
+ *       It reaches zero once, and whoever takes off the last one, and nobody else, completes the publication.
+ *   (4) The cell owns a publication while it is current, and then, in its list of retired ones, until it is complete. A section is
+ *       open only before that: so it borrows the publication, and the resource in it, without a reference of its own.
+ *   (5) What readers wrote in their sections is seen by the remover (S12): a section that ended before the scan gave the stripe's
+ *       lock to it; a later one took itself off `left`, with release, and the reader of the zero acquires.
+ *   (6) No Python code runs and no reference is given back while a stripe is locked. A lock's holder therefore always comes to its
+ *       unlock, without waiting for anything; an access may interrupt another one wherever Python code can run.
+ *
+ * Why no GIL is needed (Py_MOD_GIL_NOT_USED): all that threads share is either constant after creation, or guarded by a stripe's
+ * lock or the cell's `publishing` lock, or one of the atomics below.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#ifdef PYPY_VERSION
+#error "PyPy runs the Python twin"
+#endif
+
+/* ---- Locks and atomics: all there are, in one place ---- */
+
+#ifdef Py_GIL_DISABLED
+#include <sched.h>
+#include <stdatomic.h>
+#include <time.h>
+enum { STRIPES = 64 }; /* a power of two; threads are numbered one by one, so up to this many run without meeting */
+#define ATOMIC(type) _Atomic(type)
+#define load(p) atomic_load_explicit((p), memory_order_acquire)
+#define store(p, value) atomic_store_explicit((p), (value), memory_order_release)
+#define add(p, n) ((void)atomic_fetch_add_explicit((p), (n), memory_order_relaxed))
+#define drop_is_last(p) (atomic_fetch_sub_explicit((p), 1, memory_order_acq_rel) == 1)
+
+/* A lock is held for a few loads and stores (6), and nearly always taken by the same thread: so one atomic operation takes it, and
+ * giving it back is a plain store, half of what a PyMutex costs. A waiter that stays unlucky sleeps, so that a holder of lower
+ * priority comes to run. */
+typedef ATOMIC(bool) Lock;
+static inline bool try_lock(Lock *lock) { return !atomic_exchange_explicit(lock, true, memory_order_acquire); }
+static inline void unlock(Lock *lock) { store(lock, false); }
+
+static void
+lock_slowly(Lock *lock)
+{
+    for (int tries = 0; atomic_load_explicit(lock, memory_order_relaxed) || !try_lock(lock); tries++) {
+        if (tries > 200)
+            nanosleep(&(struct timespec){0, 20000}, NULL);
+        else if (tries > 100)
+            sched_yield();
+    }
+}
+
+static inline void
+lock(Lock *lock)
+{
+    if (!try_lock(lock))
+        lock_slowly(lock);
+}
+
+/* Whether this thread made the object, and its reference count has not been merged. */
+#define is_own(object) _Py_IsOwnedByCurrentThread((PyObject *)(object))
+#else
+typedef char Lock;
+#define ATOMIC(type) type
+#define lock(l) ((void)(l))
+#define unlock(l) ((void)(l))
+#define load(p) (*(p))
+#define store(p, value) ((void)(*(p) = (value)))
+#define add(p, n) ((void)(*(p) += (n)))
+#define drop_is_last(p) (--*(p) == 0)
+#define is_own(object) true
+#endif
+
+#if PY_VERSION_HEX < 0x030C0000
+#include <structmember.h>
+#define Py_T_OBJECT_EX T_OBJECT_EX
+#define Py_T_PYSSIZET T_PYSSIZET
+#define Py_READONLY READONLY
+#endif
+
+/* ---- What there is ---- */
+
+typedef struct Publication Publication;
+typedef struct Section Section;
+typedef struct Cell Cell;
+
+/* Ended sections to be used again: memory and type reference stay, so that threads do not fight over the type's reference count.
+ * With the GIL there is one store a module. Without it there is one a stripe, with room for one section, which needs no lock: whoever
+ * frees a section may fill it when it is empty, and only the holder of the stripe's lock empties it. */
+typedef struct {
+#ifdef Py_GIL_DISABLED
+    ATOMIC(Section *) first;
+#else
+    Section *first;
+    int count;
+#endif
+} Spares;
+
+typedef struct {
+    Lock lock;
+    Publication *turned; /* the publication that `open` counts */
+    size_t open;
+    Section *sections; /* newest first, of whatever publication */
+    Spares spares;     /* used without the GIL, under the lock; with it there is one store a module */
+} Stripe;
+
+typedef struct {
+    PyTypeObject *cell_type, *proxy_type, *section_type;
+    PyObject *revoked;
+    Spares spares;
+    Lock lock;   /* guards the list of cells */
+    Cell *cells; /* all of them, for a forked child */
+    unsigned long forks;
+} State;
+
+struct Publication {
+    PyObject *resource;
+    unsigned long long number;
+    ATOMIC(size_t) left; /* (3) */
+    Publication *newer;  /* in the cell's list of retired ones */
+};
+
+struct Cell {
+    PyObject_HEAD
+    State *state;
+    PyObject *name, *wake;
+    ATOMIC(Publication *) current; /* NULL: denied */
+    PyObject *final;               /* what was current when it was denied, until clear() */
+    Publication *oldest;           /* retired and not complete, in order */
+    unsigned long long number;     /* of the newest publication */
+    Lock publishing;               /* guards the four above; `current` is read without it */
+    Cell *next, **previous;        /* in the module's list */
+    unsigned long forks;           /* how many after_fork() has been through with this cell */
+#ifdef Py_GIL_DISABLED
+    ATOMIC(Stripe *) many;
+    void *many_memory;
+#endif
+    Stripe one;
+};
+
+typedef struct {
+    PyObject_HEAD
+    Cell *cell;
+    PyObject *name, *weakrefs;
+    ATOMIC(bool) closed;
+} Proxy;
+
+struct Section {
+    PyObject_HEAD
+    Section *next, **previous; /* in its stripe, or among the spares */
+    Stripe *stripe;            /* NULL: the access was refused */
+    Publication *publication;  /* borrowed (4); NULL: refused, or ended. Guarded by the stripe's lock. */
+    PyObject *gift;            /* the reference that the first __enter__ hands out, without a lock: touched by the thread that made
+                                  the section alone, and at the end of its memory */
+    Proxy *proxy;
+    uint64_t thread; /* never used again, unlike `ident` */
+    unsigned long ident;
+    bool detached;
+};
+
+/* ---- Stripes ---- */
+
+#ifdef Py_GIL_DISABLED
+static void
+grow(Cell *cell)
+{
+    size_t size = (sizeof(Stripe) + 63) & ~(size_t)63; /* no two on a cache line */
+    _Static_assert(sizeof(Stripe) <= 64, "a stripe fits a cache line");
+    char *memory = PyMem_RawCalloc(STRIPES + 1, size);
+    if (memory == NULL)
+        return; /* one stripe is slower, and as good */
+    lock(&cell->publishing);
+    bool wanted = load(&cell->many) == NULL;
+    if (wanted) {
+        cell->many_memory = memory;
+        store(&cell->many, (Stripe *)(((uintptr_t)memory + 63) & ~(uintptr_t)63));
+    }
+    unlock(&cell->publishing);
+    if (!wanted)
+        PyMem_RawFree(memory);
+}
+
+static inline Stripe *
+stripe_at(Stripe *many, size_t i)
+{
+    return (Stripe *)((char *)many + i * 64);
+}
+
+static inline Stripe *
+stripe_of(Cell *cell, uint64_t thread)
+{
+    Stripe *many = load(&cell->many);
+    if (many != NULL)
+        return stripe_at(many, thread & (STRIPES - 1));
+    if (atomic_load_explicit(&cell->one.lock, memory_order_relaxed))
+        grow(cell);
+    return &cell->one;
+}
+
+/* Every stripe of a cell, `one` included: sections stay where they were linked when the cell grows. */
+#define FOR_EACH_STRIPE(cell, stripe)                                                                                   \
+    for (Stripe *many_ = load(&(cell)->many), *stripe = &(cell)->one; stripe != NULL;                                   \
+         stripe = many_ == NULL                          ? NULL                                                         \
+                  : stripe == &(cell)->one               ? many_                                                        \
+                  : stripe == stripe_at(many_, STRIPES - 1) ? NULL                                                      \
+                                                         : stripe_at(stripe, 1))
+#define SPARES_OF(cell, stripe) (&(stripe)->spares)
+#else
+#define stripe_of(cell, thread) (&(cell)->one)
+#define FOR_EACH_STRIPE(cell, stripe) for (Stripe *stripe = &(cell)->one; stripe != NULL; stripe = NULL)
+#define SPARES_OF(cell, stripe) (&(cell)->state->spares)
+#endif
+
+static inline void
+link_section(Stripe *stripe, Section *section)
+{
+    section->next = stripe->sections;
+    section->previous = &stripe->sections;
+    if (section->next != NULL)
+        section->next->previous = &section->next;
+    stripe->sections = section;
+}
+
+static inline void
+unlink_section(Section *section)
+{
+    *section->previous = section->next;
+    if (section->next != NULL)
+        section->next->previous = section->previous;
+}
+
+/* Under the stripe's lock. The old publication has not been completed: its bias is taken off after every stripe was turned (3). */
+static inline void
+turn(Stripe *stripe, Publication *fresh)
+{
+    if (stripe->open != 0)
+        add(&stripe->turned->left, stripe->open);
+    stripe->open = 0;
+    stripe->turned = fresh;
+}
+
+/* ---- The algorithm ---- */
+
+static Publication *
+publication_new(PyObject *resource, unsigned long long number)
+{
+    Publication *publication = PyMem_Malloc(sizeof(Publication));
+    if (publication == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    publication->resource = Py_NewRef(resource);
+    publication->number = number;
+    publication->newer = NULL;
+    store(&publication->left, 1); /* the bias: (3) */
+    return publication;
+}
+
+static void
+publication_free(Publication *publication)
+{
+    if (publication != NULL) {
+        Py_DECREF(publication->resource);
+        PyMem_Free(publication);
+    }
+}
+
+/* (3): the caller, who took off the last one, completes the publication, and then owns it. */
+static void
+complete(Cell *cell, Publication *publication)
+{
+    lock(&cell->publishing);
+    Publication **p = &cell->oldest;
+    while (*p != publication)
+        p = &(*p)->newer;
+    *p = publication->newer;
+    unlock(&cell->publishing);
+}
+
+/* Out of any context in which Python code can run: a signal handler, a finaliser, with an exception set. */
+static void
+wake(Cell *cell)
+{
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
+    PyObject *done = PyObject_CallNoArgs(cell->wake); /* [WAKE] */
+    if (done == NULL)
+        PyErr_WriteUnraisable((PyObject *)cell);
+    Py_XDECREF(done);
+    PyErr_Restore(type, value, trace);
+}
+
+/* Make `section` a member of what is published. False, and nothing held, where nothing is. */
+static inline bool
+section_join(Section *section, Cell *cell, Stripe *stripe)
+{
+    Publication *publication = load(&cell->current); /* [LOAD], under the stripe's lock: (1) */
+    if (publication == NULL)
+        return false;
+    if (stripe->turned != publication)
+        turn(stripe, publication); /* (2) */
+    stripe->open++;
+    link_section(stripe, section); /* [JOIN] */
+    section->stripe = stripe;
+    section->publication = publication;
+    section->gift = Py_NewRef(publication->resource);
+    return true;
+}
+
+static inline PyObject *
+take_gift(Section *section)
+{
+    PyObject *gift = NULL;
+    if (is_own(section)) {
+        gift = section->gift;
+        section->gift = NULL;
+    }
+    return gift;
+}
+
+/* True for the one call that ended it. */
+static bool
+section_end(Section *section)
+{
+    Stripe *stripe = section->stripe;
+    if (stripe == NULL)
+        return false;
+    lock(&stripe->lock);
+    Publication *publication = section->publication;
+    if (publication == NULL) {
+        unlock(&stripe->lock);
+        return false;
+    }
+    unlink_section(section); /* [LEAVE] */
+    section->publication = NULL;
+    bool counted_here = publication == stripe->turned;
+    if (counted_here)
+        stripe->open--;
+    unlock(&stripe->lock);
+
+    /* From here on the publication may be complete, and gone, unless this section was counted in its `left`. */
+    Py_XDECREF(take_gift(section));
+    if (!counted_here && drop_is_last(&publication->left)) { /* (3), (5) */
+        Cell *cell = section->proxy->cell;
+        Py_INCREF(cell); /* waking runs foreign code, which may let go of all else */
+        complete(cell, publication);
+        publication_free(publication);
+        wake(cell);
+        Py_DECREF(cell);
+    }
+    return true;
+}
+
+/* Put `fresh`, or nothing (NULL), in the place of what is published. Returns a reference to the resource that was, and in `*number`
+ * which publication that is; or NULL, without an exception: denied already, and `fresh` is still the caller's. */
+static PyObject *
+cell_exchange(Cell *cell, Publication *fresh, unsigned long long *number)
+{
+    lock(&cell->publishing);
+    Publication *old = load(&cell->current);
+    if (old == NULL) {
+        unlock(&cell->publishing);
+        return NULL;
+    }
+    PyObject *resource = Py_NewRef(old->resource);
+    *number = old->number;
+    if (fresh != NULL)
+        fresh->number = ++cell->number;
+    else
+        cell->final = Py_NewRef(resource);
+    Publication **end = &cell->oldest;
+    while (*end != NULL)
+        end = &(*end)->newer;
+    *end = old;
+    store(&cell->current, fresh); /* [PUBLISH] before any [SCAN]: (1) */
+    FOR_EACH_STRIPE(cell, stripe) {
+        lock(&stripe->lock);
+        if (stripe->turned != fresh)
+            turn(stripe, fresh); /* [SCAN] */
+        unlock(&stripe->lock);
+    }
+    bool empty = drop_is_last(&old->left); /* [UNBIAS]: (3) */
+    unlock(&cell->publishing);
+    if (empty) {
+        complete(cell, old);
+        publication_free(old);
+    }
+    return resource;
+}
+
+/* ---- Section ---- */
+
+static PyObject *
+describe(Proxy *proxy)
+{
+    if (proxy->name == Py_None)
+        return PyUnicode_FromFormat("a proxy of %R", proxy->cell->name);
+    return PyUnicode_FromFormat("proxy %R of %R", proxy->name, proxy->cell->name);
+}
+
+/* Format with what describe() says, in the place of the one %U. */
+static void
+raise_about(PyObject *error, const char *format, Proxy *proxy)
+{
+    PyObject *who = describe(proxy);
+    if (who != NULL)
+        PyErr_Format(error, format, who);
+    Py_XDECREF(who);
+}
+
+static int
+section_traverse(Section *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->proxy);
+    Py_VISIT(self->gift);
+    return 0; /* no tp_clear: a cycle through a section also goes through something that can be cleared */
+}
+
+static void
+section_free(Section *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_Del(self);
+    Py_DECREF(type);
+}
+
+#ifdef Py_GIL_DISABLED
+static inline Section *
+spares_take(Spares *spares) /* under the stripe's lock */
+{
+    Section *section = load(&spares->first);
+    if (section != NULL)
+        store(&spares->first, NULL);
+    return section;
+}
+
+static inline void
+spares_give(Spares *spares, Section *section)
+{
+    Section *none = NULL;
+    if (load(&spares->first) != NULL || !atomic_compare_exchange_strong(&spares->first, &none, section))
+        section_free(section);
+}
+#else
+static inline Section *
+spares_take(Spares *spares)
+{
+    Section *section = spares->first;
+    if (section != NULL) {
+        spares->first = section->next;
+        spares->count--;
+    }
+    return section;
+}
+
+static inline void
+spares_give(Spares *spares, Section *section)
+{
+    if (spares->count == 16) {
+        section_free(section);
+        return;
+    }
+    section->next = spares->first;
+    spares->first = section;
+    spares->count++;
+}
+#endif
+
+static void
+spares_free(Spares *spares)
+{
+    for (Section *section; (section = spares_take(spares)) != NULL;)
+        section_free(section);
+}
+
+static void
+section_was_dropped(Section *self)
+{
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
+    PyObject *who = describe(self->proxy);
+    if (who == NULL ||
+        PyErr_WarnFormat(PyExc_ResourceWarning, 1,
+                         "the section of %U, opened by thread %lu, was dropped while open and has been ended: "
+                         "use it in a `with`, or call end()",
+                         who, self->ident) < 0)
+        PyErr_WriteUnraisable((PyObject *)self->proxy);
+    Py_XDECREF(who);
+    PyErr_Restore(type, value, trace);
+}
+
+static void
+section_dealloc(Section *self)
+{
+    PyObject_GC_UnTrack(self);
+    Proxy *proxy = self->proxy;
+    Stripe *stripe = self->stripe;
+    if (stripe == NULL) {
+        section_free(self);
+        Py_DECREF(proxy);
+        return;
+    }
+    if (self->publication != NULL && section_end(self))
+        section_was_dropped(self);
+    Py_XDECREF(self->gift);
+    spares_give(SPARES_OF(proxy->cell, stripe), self);
+    Py_DECREF(proxy); /* may free the cell, with its stripes and their spares */
+}
+
+static PyObject *
+section_repr(Section *self)
+{
+    PyObject *who = describe(self->proxy), *repr = NULL;
+    const char *state = "refused";
+    if (self->stripe != NULL) {
+        lock(&self->stripe->lock);
+        state = self->publication == NULL ? "ended" : "open";
+        unlock(&self->stripe->lock);
+    }
+    if (who != NULL)
+        repr = PyUnicode_FromFormat("<ref_proxy.Section of %U, %s>", who, state);
+    Py_XDECREF(who);
+    return repr;
+}
+
+static PyObject *
+section_resource(Section *self, void *Py_UNUSED(closure))
+{
+    Stripe *stripe = self->stripe;
+    if (stripe == NULL)
+        Py_RETURN_NONE;
+    PyObject *resource = NULL;
+    lock(&stripe->lock); /* else it could be ended, and the resource be gone, between the look and the new reference */
+    if (self->publication != NULL)
+        resource = Py_NewRef(self->publication->resource);
+    unlock(&stripe->lock);
+    if (resource == NULL)
+        raise_about(PyExc_ValueError, "the section of %U has ended: the resource may be used only inside it", self->proxy);
+    return resource;
+}
+
+static PyObject *
+section_enter(Section *self, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *resource = take_gift(self);
+    return resource != NULL ? resource : section_resource(self, NULL);
+}
+
+static PyObject *
+section_exit(Section *self, PyObject *const *Py_UNUSED(args), Py_ssize_t nargs)
+{
+    if (nargs != 3) {
+        PyErr_Format(PyExc_TypeError, "__exit__ expected 3 arguments, got %zd", nargs);
+        return NULL;
+    }
+    section_end(self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+section_end_method(Section *self, PyObject *Py_UNUSED(ignored))
+{
+    section_end(self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+section_detach(Section *self, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *resource = section_resource(self, NULL); /* raises where the section has ended */
+    if (resource == NULL)
+        return NULL;
+    Py_DECREF(resource);
+    if (self->stripe != NULL) {
+        lock(&self->stripe->lock);
+        self->detached = true;
+        unlock(&self->stripe->lock);
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---- Proxy ---- */
+
+/* A section, open or refused. NULL, with an exception: the proxy is closed, or there is no memory. */
+static Section *
+proxy_open(Proxy *self)
+{
+    if (load(&self->closed)) {
+        raise_about(PyExc_ValueError, "%U is closed: get another one from the provider", self);
+        return NULL;
+    }
+    Cell *cell = self->cell;
+    PyThreadState *thread = PyThreadState_Get();
+    Stripe *stripe = stripe_of(cell, thread->id);
+    lock(&stripe->lock);
+    Section *section = spares_take(SPARES_OF(cell, stripe));
+    if (section == NULL) {
+        unlock(&stripe->lock); /* (6): an allocation may collect garbage */
+        section = PyObject_GC_New(Section, cell->state->section_type);
+        if (section == NULL)
+            return NULL;
+        lock(&stripe->lock);
+    }
+    section->thread = thread->id;
+    section->ident = thread->thread_id;
+    section->detached = false;
+    section->proxy = self;
+    bool granted = section_join(section, cell, stripe);
+    unlock(&stripe->lock);
+    if (!granted) {
+        section->stripe = NULL;
+        section->publication = NULL;
+        section->gift = NULL;
+    }
+    Py_INCREF(self);
+    _Py_NewReference((PyObject *)section);
+    PyObject_GC_Track(section);
+    return section;
+}
+
+static PyObject *
+proxy_try_access(Proxy *self, PyObject *Py_UNUSED(ignored))
+{
+    return (PyObject *)proxy_open(self);
+}
+
+static PyObject *
+proxy_access(Proxy *self, PyObject *Py_UNUSED(ignored))
+{
+    Section *section = proxy_open(self);
+    if (section == NULL || section->stripe != NULL)
+        return (PyObject *)section;
+    Py_DECREF(section);
+    PyObject *who = describe(self), *error = NULL;
+    if (who != NULL) {
+        PyObject *message = PyUnicode_FromFormat(
+            "%U was refused: the resource is revoked; drop this proxy and get one from the next provider", who);
+        if (message != NULL)
+            error = PyObject_CallFunction(self->cell->state->revoked, "iN", ENODEV, message);
+        Py_DECREF(who);
+    }
+    if (error != NULL)
+        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+    Py_XDECREF(error);
+    return NULL;
+}
+
+static PyObject *
+proxy_close(Proxy *self, PyObject *Py_UNUSED(ignored))
+{
+    store(&self->closed, true);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+proxy_revoked(Proxy *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(load(&self->cell->current) == NULL);
+}
+
+static PyObject *
+proxy_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *name = Py_None;
+    Cell *cell;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:Proxy", (char *[]){"", "", NULL}, &cell, &name))
+        return NULL;
+    State *state = PyType_GetModuleState(type);
+    if (!Py_IS_TYPE(cell, state->cell_type))
+        return PyErr_Format(PyExc_TypeError, "a proxy is made by provider.proxy(), not from a %s", Py_TYPE(cell)->tp_name);
+    if (name != Py_None && !PyUnicode_Check(name))
+        return PyErr_Format(PyExc_TypeError, "the name of a proxy must be a str or None, not %s", Py_TYPE(name)->tp_name);
+    Proxy *self = (Proxy *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        self->cell = (Cell *)Py_NewRef(cell);
+        self->name = Py_NewRef(name);
+    }
+    return (PyObject *)self;
+}
+
+static int
+proxy_traverse(Proxy *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->cell);
+    return 0; /* no tp_clear: a section being deallocated needs the cell, and a cycle can be cleared in the publication */
+}
+
+static void
+proxy_dealloc(Proxy *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    if (self->weakrefs != NULL)
+        PyObject_ClearWeakRefs((PyObject *)self);
+    Py_XDECREF(self->cell);
+    Py_XDECREF(self->name);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *
+proxy_repr(Proxy *self)
+{
+    const char *state = load(&self->closed) ? "closed" : load(&self->cell->current) == NULL ? "revoked" : "live";
+    if (self->name == Py_None)
+        return PyUnicode_FromFormat("<ref_proxy.Proxy of %R, %s>", self->cell->name, state);
+    return PyUnicode_FromFormat("<ref_proxy.Proxy %R of %R, %s>", self->name, self->cell->name, state);
+}
+
+static PyObject *
+refuse_copy(PyObject *self, PyObject *Py_UNUSED(protocol))
+{
+    return PyErr_Format(PyExc_TypeError, "cannot copy or pickle %R: get another proxy from the provider instead", self);
+}
+
+/* ---- Cell ---- */
+
+static PyObject *
+cell_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *resource, *name, *wake;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOO:Cell", (char *[]){"", "", "", NULL}, &resource, &name, &wake))
+        return NULL;
+    if (!PyUnicode_Check(name))
+        return PyErr_Format(PyExc_TypeError, "the name of a cell must be a str, not %s", Py_TYPE(name)->tp_name);
+    State *state = PyType_GetModuleState(type);
+    Publication *publication = publication_new(resource, 1);
+    Cell *self = publication == NULL ? NULL : (Cell *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        publication_free(publication);
+        return NULL;
+    }
+    self->state = state;
+    self->name = Py_NewRef(name);
+    self->wake = Py_NewRef(wake);
+    self->number = publication->number;
+    self->one.turned = publication;
+    store(&self->current, publication);
+    lock(&state->lock);
+    self->forks = state->forks;
+    self->next = state->cells;
+    self->previous = &state->cells;
+    if (self->next != NULL)
+        self->next->previous = &self->next;
+    state->cells = self;
+    unlock(&state->lock);
+    return (PyObject *)self;
+}
+
+static int
+cell_traverse(Cell *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->wake);
+    Py_VISIT(self->final);
+    Publication *current = load(&self->current);
+    if (current != NULL)
+        Py_VISIT(current->resource);
+    for (Publication *p = self->oldest; p != NULL; p = p->newer)
+        Py_VISIT(p->resource);
+#ifdef Py_GIL_DISABLED
+    FOR_EACH_STRIPE(self, stripe)
+        if (load(&stripe->spares.first) != NULL)
+            Py_VISIT(self->state->section_type);
+#endif
+    return 0;
+}
+
+static void
+cell_dealloc(Cell *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    if (self->previous != NULL) {
+        lock(&self->state->lock);
+        *self->previous = self->next;
+        if (self->next != NULL)
+            self->next->previous = self->previous;
+        unlock(&self->state->lock);
+    }
+    /* Every open section keeps its proxy, and so the cell: there is none, and so no retired publication either. */
+    assert(self->oldest == NULL);
+#ifdef Py_GIL_DISABLED
+    FOR_EACH_STRIPE(self, stripe)
+        spares_free(&stripe->spares);
+    PyMem_RawFree(self->many_memory);
+#endif
+    publication_free(load(&self->current));
+    Py_XDECREF(self->final);
+    Py_XDECREF(self->wake);
+    Py_XDECREF(self->name);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *
+cell_repr(Cell *self)
+{
+    return PyUnicode_FromFormat("<ref_proxy._core.Cell %R, %s>", self->name, load(&self->current) == NULL ? "denied" : "live");
+}
+
+static PyObject *
+cell_publish(Cell *self, PyObject *resource)
+{
+    Publication *fresh = publication_new(resource, 0);
+    if (fresh == NULL)
+        return NULL;
+    unsigned long long number;
+    PyObject *old = cell_exchange(self, fresh, &number);
+    if (old == NULL) {
+        publication_free(fresh);
+        Py_RETURN_NONE;
+    }
+    return Py_BuildValue("KN", number, old);
+}
+
+static PyObject *
+cell_final(Cell *self)
+{
+    lock(&self->publishing);
+    PyObject *final = Py_XNewRef(self->final);
+    unlock(&self->publishing);
+    return final != NULL ? final : Py_NewRef(Py_None);
+}
+
+static PyObject *
+cell_deny(Cell *self, PyObject *Py_UNUSED(ignored))
+{
+    unsigned long long number;
+    Py_XDECREF(cell_exchange(self, NULL, &number));
+    return cell_final(self);
+}
+
+static PyObject *
+cell_clear(Cell *self, PyObject *Py_UNUSED(ignored))
+{
+    lock(&self->publishing);
+    PyObject *final = self->final;
+    self->final = NULL;
+    unlock(&self->publishing);
+    Py_XDECREF(final);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+cell_drained(Cell *self, PyObject *args)
+{
+    unsigned long long first, last;
+    if (!PyArg_ParseTuple(args, "KK:drained", &first, &last))
+        return NULL;
+    lock(&self->publishing);
+    Publication *current = load(&self->current);
+    bool drained = current == NULL || current->number > last;
+    for (Publication *p = self->oldest; p != NULL && drained; p = p->newer)
+        drained = p->number < first || p->number > last;
+    unlock(&self->publishing);
+    return PyBool_FromLong(drained);
+}
+
+typedef struct {
+    Proxy *proxy;
+    unsigned long ident;
+    bool mine, detached;
+} Record;
+
+/* Copies out up to `room` records, with a reference each, and returns how many there are. Nothing is allocated under a lock. */
+static size_t
+cell_copy_sections(Cell *self, unsigned long long first, unsigned long long last, Record *records, size_t room)
+{
+    size_t count = 0;
+    uint64_t here = PyThreadState_Get()->id;
+    lock(&self->publishing);
+    FOR_EACH_STRIPE(self, stripe) {
+        lock(&stripe->lock);
+        for (Section *s = stripe->sections; s != NULL; s = s->next) {
+            if (s->publication->number < first || s->publication->number > last)
+                continue;
+            if (count < room)
+                records[count] = (Record){(Proxy *)Py_NewRef(s->proxy), s->ident, s->thread == here, s->detached};
+            count++;
+        }
+        unlock(&stripe->lock);
+    }
+    unlock(&self->publishing);
+    return count;
+}
+
+static PyObject *
+cell_sections(Cell *self, PyObject *args)
+{
+    unsigned long long first, last;
+    if (!PyArg_ParseTuple(args, "KK:sections", &first, &last))
+        return NULL;
+    size_t room = 0, count = cell_copy_sections(self, first, last, NULL, 0);
+    if (count == 0)
+        return PyList_New(0);
+    room = count;
+    Record *records = PyMem_New(Record, room);
+    if (records == NULL)
+        return PyErr_NoMemory();
+    count = cell_copy_sections(self, first, last, records, room);
+    if (count > room)
+        count = room; /* those that began meanwhile are left out, as if they had begun a moment later */
+    PyObject *list = PyList_New((Py_ssize_t)count);
+    for (size_t i = 0; i < count; i++) {
+        Record *r = &records[count - 1 - i]; /* a stripe has its newest first */
+        if (list != NULL) {
+            PyObject *item = Py_BuildValue("OkOO", r->proxy, r->ident, r->mine ? Py_True : Py_False, r->detached ? Py_True : Py_False);
+            if (item == NULL)
+                Py_CLEAR(list);
+            else
+                PyList_SET_ITEM(list, (Py_ssize_t)i, item);
+        }
+    }
+    for (size_t i = 0; i < count; i++)
+        Py_DECREF(records[i].proxy);
+    PyMem_Free(records);
+    return list;
+}
+
+static PyObject *
+cell_live(Cell *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(load(&self->current) != NULL);
+}
+
+static PyObject *
+cell_number(Cell *self, void *Py_UNUSED(closure))
+{
+    lock(&self->publishing);
+    unsigned long long number = self->number;
+    unlock(&self->publishing);
+    return PyLong_FromUnsignedLongLong(number);
+}
+
+static PyObject *
+cell_sizeof(Cell *self, PyObject *Py_UNUSED(ignored))
+{
+    size_t size = (size_t)Py_TYPE(self)->tp_basicsize;
+#ifdef Py_GIL_DISABLED
+    if (load(&self->many) != NULL)
+        size += (STRIPES + 1) * 64;
+#endif
+    return PyLong_FromSize_t(size);
+}
+
+/* ---- After a fork ---- */
+
+/* The child is alone: the sections of all other threads are ended, whoever held a lock is gone, and nobody waits.
+ * Returns the publications that this completed, linked by `newer`. */
+static Publication *
+cell_purge(Cell *cell, unsigned long here)
+{
+    Publication *completed = NULL;
+    unlock(&cell->publishing);
+    FOR_EACH_STRIPE(cell, stripe) {
+        unlock(&stripe->lock);
+        for (Section *s = stripe->sections, *next; s != NULL; s = next) {
+            next = s->next;
+            if (s->ident == here)
+                continue;
+            Publication *publication = s->publication;
+            unlink_section(s);
+            s->publication = NULL;
+            if (publication == stripe->turned)
+                stripe->open--;
+            else if (drop_is_last(&publication->left)) {
+                complete(cell, publication);
+                publication->newer = completed;
+                completed = publication;
+            }
+        }
+    }
+    return completed;
+}
+
+static PyObject *
+core_after_fork(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    State *state = PyModule_GetState(module);
+    unsigned long here = PyThreadState_Get()->thread_id;
+    unlock(&state->lock);
+    state->forks++;
+    for (Cell *cell = state->cells; cell != NULL;) {
+        if (cell->forks == state->forks) {
+            cell = cell->next;
+            continue;
+        }
+        cell->forks = state->forks;
+        Publication *completed = cell_purge(cell, here);
+        if (completed == NULL)
+            continue;
+        Py_INCREF(cell);
+        while (completed != NULL) {
+            Publication *publication = completed;
+            completed = publication->newer;
+            publication_free(publication);
+        }
+        wake(cell);
+        Py_DECREF(cell);
+        cell = state->cells; /* foreign code has run: begin anew with those that are left */
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---- Types and module ---- */
+
+#define COMMON_METHODS                                                                                                  \
+    {"__reduce_ex__", (PyCFunction)refuse_copy, METH_O, NULL},                                                          \
+        {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, NULL}, {NULL, NULL, 0, NULL}
+#define FLAGS (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE)
+
+static PyMethodDef cell_methods[] = {
+    {"publish", (PyCFunction)cell_publish, METH_O, NULL},
+    {"deny", (PyCFunction)cell_deny, METH_NOARGS, NULL},
+    {"clear", (PyCFunction)cell_clear, METH_NOARGS, NULL},
+    {"drained", (PyCFunction)cell_drained, METH_VARARGS, NULL},
+    {"sections", (PyCFunction)cell_sections, METH_VARARGS, NULL},
+    {"__sizeof__", (PyCFunction)cell_sizeof, METH_NOARGS, NULL},
+    COMMON_METHODS,
+};
+
+static PyGetSetDef cell_getset[] = {
+    {"live", (getter)cell_live, NULL, NULL, NULL},
+    {"number", (getter)cell_number, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef cell_members[] = {
+    {"name", Py_T_OBJECT_EX, offsetof(Cell, name), Py_READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot cell_slots[] = {
+    {Py_tp_new, cell_new},         {Py_tp_traverse, cell_traverse}, {Py_tp_dealloc, cell_dealloc},
+    {Py_tp_repr, cell_repr},         {Py_tp_methods, cell_methods}, {Py_tp_getset, cell_getset},     {Py_tp_members, cell_members},
+    {0, NULL},
+};
+
+static PyMethodDef proxy_methods[] = {
+    {"access", (PyCFunction)proxy_access, METH_NOARGS, NULL},
+    {"try_access", (PyCFunction)proxy_try_access, METH_NOARGS, NULL},
+    {"close", (PyCFunction)proxy_close, METH_NOARGS, NULL},
+    COMMON_METHODS,
+};
+
+static PyGetSetDef proxy_getset[] = {
+    {"revoked", (getter)proxy_revoked, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef proxy_members[] = {
+    {"name", Py_T_OBJECT_EX, offsetof(Proxy, name), Py_READONLY, NULL},
+    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(Proxy, weakrefs), Py_READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot proxy_slots[] = {
+    {Py_tp_new, proxy_new},         {Py_tp_traverse, proxy_traverse}, {Py_tp_dealloc, proxy_dealloc},
+    {Py_tp_repr, proxy_repr},         {Py_tp_methods, proxy_methods}, {Py_tp_getset, proxy_getset},     {Py_tp_members, proxy_members},
+    {0, NULL},
+};
+
+static PyMethodDef section_methods[] = {
+    {"end", (PyCFunction)section_end_method, METH_NOARGS, NULL},
+    {"detach", (PyCFunction)section_detach, METH_NOARGS, NULL},
+    {"__enter__", (PyCFunction)section_enter, METH_NOARGS, NULL},
+    {"__exit__", (PyCFunction)(void (*)(void))section_exit, METH_FASTCALL, NULL},
+    COMMON_METHODS,
+};
+
+static PyGetSetDef section_getset[] = {
+    {"resource", (getter)section_resource, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot section_slots[] = {
+    {Py_tp_traverse, section_traverse}, {Py_tp_dealloc, section_dealloc},
+    {Py_tp_repr, section_repr},       {Py_tp_methods, section_methods},   {Py_tp_getset, section_getset},
+    {0, NULL},
+};
+
+static PyType_Spec cell_spec = {"ref_proxy._core.Cell", sizeof(Cell), 0, FLAGS, cell_slots};
+static PyType_Spec proxy_spec = {"ref_proxy.Proxy", sizeof(Proxy), 0, FLAGS, proxy_slots};
+static PyType_Spec section_spec = {"ref_proxy.Section", sizeof(Section), 0, FLAGS | Py_TPFLAGS_DISALLOW_INSTANTIATION, section_slots};
+static int
+core_exec(PyObject *module)
+{
+    State *state = PyModule_GetState(module);
+    struct {
+        PyTypeObject **type;
+        PyType_Spec *spec;
+    } types[] = {{&state->cell_type, &cell_spec},
+                 {&state->proxy_type, &proxy_spec},
+                 {&state->section_type, &section_spec}};
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        *types[i].type = (PyTypeObject *)PyType_FromModuleAndSpec(module, types[i].spec, NULL);
+        if (*types[i].type == NULL || PyModule_AddType(module, *types[i].type) < 0)
+            return -1;
+    }
+    PyObject *errors = PyImport_ImportModule("ref_proxy.errors");
+    if (errors == NULL)
+        return -1;
+    state->revoked = PyObject_GetAttrString(errors, "Revoked");
+    Py_DECREF(errors);
+    if (state->revoked == NULL)
+        return -1;
+    return PyModule_AddStringConstant(module, "BACKEND", "c");
+}
+
+static int
+core_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    State *state = PyModule_GetState(module);
+    Py_VISIT(state->cell_type);
+    Py_VISIT(state->proxy_type);
+    Py_VISIT(state->section_type);
+    Py_VISIT(state->revoked);
+#ifndef Py_GIL_DISABLED
+    for (int i = 0; i < state->spares.count; i++)
+        Py_VISIT(state->section_type);
+#endif
+    return 0;
+}
+
+static int
+core_clear(PyObject *module)
+{
+    State *state = PyModule_GetState(module);
+    spares_free(&state->spares);
+    Py_CLEAR(state->cell_type);
+    Py_CLEAR(state->proxy_type);
+    Py_CLEAR(state->section_type);
+    Py_CLEAR(state->revoked);
+    return 0;
+}
+
+static void
+core_free(void *module)
+{
+    (void)core_clear(module);
+}
+
+static PyMethodDef core_methods[] = {
+    {"after_fork", core_after_fork, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyModuleDef_Slot core_slots[] = {
+    {Py_mod_exec, core_exec},
+#ifdef Py_mod_multiple_interpreters
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED}, /* no static mutable state */
+#endif
+#ifdef Py_mod_gil
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED}, /* why that holds: the top of this file */
+#endif
+    {0, NULL},
+};
+
+static PyModuleDef core_module = {
+    PyModuleDef_HEAD_INIT, "ref_proxy._core", NULL, sizeof(State), core_methods, core_slots, core_traverse, core_clear, core_free,
+};
+
+PyMODINIT_FUNC
+PyInit__core(void)
+{
+    return PyModuleDef_Init(&core_module);
+}

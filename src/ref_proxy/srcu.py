@@ -1,0 +1,248 @@
+"""Sleepable RCU for Python: grace periods, and who waits for them.
+
+`Domain` is for those who protect structures of their own; the rest is what every wait in this package is made of.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING, TypeVar
+
+from . import report
+from ._backend import Cell, Proxy, Section
+from .errors import RevokeDeadlock, RevokeTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+    from typing import Any, TypeVarTuple, Unpack
+
+    Args = TypeVarTuple("Args")
+
+__all__ = ["Bell", "Claim", "Domain", "check_timeout", "start"]
+
+T = TypeVar("T")
+
+
+def check_timeout(timeout: float | None) -> None:
+    """Refuse what is no number of seconds: before anything was changed."""
+    if timeout is None:
+        return
+    if not isinstance(timeout, (int, float)):
+        raise TypeError(f"a timeout is a number of seconds, or None to wait without bound, not {type(timeout).__name__}")
+    if not timeout >= 0:  # NaN too
+        raise ValueError(f"a timeout must be 0 or more seconds, not {timeout!r}; None waits without bound")
+
+
+class Bell:
+    """Wakes whoever waits, from anywhere: also out of a signal handler or a finaliser that interrupts a waiter, or another ring.
+
+    Each waiter hangs up a rope, and takes it off again; `ring()` pulls each that hangs there, once. A rope is a callable that does
+    not block. There is no lock: a dict's single methods are atomic.
+    """
+
+    __slots__ = ("_ropes",)
+
+    def __init__(self) -> None:
+        self._ropes: dict[Hashable, Callable[[], object]] = {}
+
+    def hang(self, key: Hashable, rope: Callable[[], object]) -> None:
+        self._ropes[key] = rope
+
+    def unhang(self, key: Hashable) -> None:
+        self._ropes.pop(key, None)
+
+    def ring(self) -> None:
+        for key in list(self._ropes):
+            rope = self._ropes.pop(key, None)
+            if rope is not None:
+                rope()
+
+    def wait(self, ready: Callable[[], bool], deadline: float | None = None) -> bool:
+        """Block until `ready()`, looking again at each ring, or until `monotonic()` is past the deadline: then False."""
+        while not ready():
+            rung = _thread.allocate_lock()
+            rung.acquire()
+            self.hang(rung, rung.release)
+            try:
+                if ready():  # it may have rung before the rope hung there
+                    return True
+                left = -1.0 if deadline is None else min(max(deadline - monotonic(), 0), _thread.TIMEOUT_MAX)
+                if not rung.acquire(timeout=left) and deadline is not None and monotonic() >= deadline:
+                    return ready()
+            finally:
+                self.unhang(rung)
+        return True
+
+
+class Claim:
+    """That one thread, and no other, does a thing. It is claimed with `claims.setdefault(what, Claim())`, which is atomic."""
+
+    __slots__ = ("_ident", "_pid")
+
+    def __init__(self) -> None:
+        self._ident = _thread.get_ident()
+        self._pid = os.getpid()
+
+    @property
+    def mine(self) -> bool:
+        """Whether the calling thread made it."""
+        return self._ident == _thread.get_ident()
+
+    @property
+    def left_behind(self) -> bool:
+        """Whether it is that of a thread which this process, a forked child, does not have."""
+        return self._pid != os.getpid() and not self.mine
+
+
+def start(job: Callable[[], object]) -> None:
+    """Run `job()`, which reports its own failures, in a thread of its own; here, where none can be had (the interpreter is ending).
+
+    Never blocks the caller for the job's sake, so a finaliser may call it: `threading.Thread` would wait for the thread to come up.
+    """
+    try:
+        _thread.start_new_thread(job, ())
+    except RuntimeError:
+        job()
+
+
+class Domain:
+    """A Sleepable-RCU domain: read-side sections, and grace periods that wait for those which began before.
+
+    For structures of your own: publish a new version with a plain attribute assignment, then `synchronize()`, then take the old
+    one apart. Readers wrap their use in `with domain.read():`. Most users want a `Provider` instead.
+
+    Guarantees: S1, S3, S7 to S9, S12 to S15, S20. Source: `struct srcu_struct`; here the open sections are known one by one.
+
+    Args:
+        name: what reports and messages call it.
+
+    >>> from ref_proxy.srcu import Domain
+    >>> domain = Domain("routes")
+    >>> cookie = domain.start_poll()
+    >>> section = domain.read()
+    >>> domain.poll(cookie)                 # the section began later
+    True
+    >>> cookie = domain.start_poll()
+    >>> domain.poll(cookie)
+    False
+    >>> section.end()
+    >>> domain.poll(cookie)
+    True
+    """
+
+    __slots__ = ("__weakref__", "_bell", "_callbacks", "_cell", "_claims", "_proxy", "read")
+
+    read: Callable[[], Section[None]]
+    """Begin a section and return it: `with domain.read():`. Never blocks; it may sleep, nest, and be ended elsewhere.
+
+    Source: `srcu_read_lock()`; the section is what the index is there."""
+
+    def __init__(self, name: str = "domain") -> None:
+        self._bell = Bell()
+        self._cell = Cell(None, name, self._bell.ring)
+        self._proxy: Proxy[None] = Proxy(self._cell, name)
+        self.read = self._proxy.access
+        self._callbacks: deque[tuple[int, Callable[[], object]]] = deque()
+        self._claims: dict[str, Claim] = {}
+
+    @property
+    def name(self) -> str:
+        """What reports and messages call it."""
+        return self._cell.name
+
+    def _begin(self) -> int:
+        # A grace period is a publication that nobody reads: the sections of the old one are those that began before.
+        published = self._cell.publish(None)
+        assert published is not None
+        return published[0]
+
+    def synchronize(self, timeout: float | None = None) -> None:
+        """Wait until every section that is open now has ended.
+
+        Blocks: on those sections alone; later ones do not prolong it. Raises: `RevokeDeadlock` at once where one of them is this
+        thread's own and not detached; `RevokeTimeout` after `timeout` seconds. Source: `synchronize_srcu()`.
+        """
+        check_timeout(timeout)
+        started = monotonic()
+        if self._inside():
+            raise RevokeDeadlock(f"domain {self.name!r}: synchronize() would wait for a section of its own thread: end it first")
+        last = self._begin()
+        if not self._bell.wait(lambda: self._cell.drained(0, last), None if timeout is None else started + timeout):
+            found = report.blockers(self._cell, 0, last, monotonic() - started)
+            raise RevokeTimeout(f"domain {self.name!r}: still waiting for {report.describe(found)}", blockers=found)
+
+    def start_poll(self) -> int:
+        """Begin a grace period and return its cookie, for `poll()`. Never blocks. Source: `start_poll_synchronize_srcu()`."""
+        return self._begin()
+
+    def poll(self, cookie: int) -> bool:
+        """Whether the cookie's grace period, and every earlier one, has ended. Never blocks. Source: `poll_state_synchronize_srcu()`."""
+        return self._cell.drained(0, cookie)
+
+    def call(self, fn: Callable[[Unpack[Args]], object], *args: Unpack[Args]) -> None:
+        """Run `fn(*args)` after a grace period, in a thread of its own, in the order of the calls.
+
+        Never blocks: a section, a finaliser and a signal handler may call it. A failure of `fn` is logged, and stops nothing.
+        Source: `call_srcu()`.
+        """
+        self._callbacks.append((self._begin(), lambda: fn(*args)))
+        self._when_due()
+
+    def barrier(self) -> None:
+        """Wait until every callback of an earlier `call()` has run.
+
+        Raises: `RevokeDeadlock` where it would wait for its own thread: inside a section, or inside a callback.
+        Source: `srcu_barrier()`.
+        """
+        running = self._claims.get("run")
+        if self._inside() or (running is not None and running.mine):
+            raise RevokeDeadlock(f"domain {self.name!r}: barrier() would wait for its own thread: leave the section or callback first")
+        done = _thread.allocate_lock()
+        done.acquire()
+        self.call(done.release)
+        done.acquire()
+
+    def _inside(self) -> bool:
+        return any(mine and not detached for _, _, mine, detached in self._cell.sections(0, self._cell.number))
+
+    def _due(self) -> bool:
+        try:
+            return self._cell.drained(0, self._callbacks[0][0])
+        except IndexError:
+            return False
+
+    def _when_due(self) -> None:
+        self._bell.hang(self, self._start_run)
+        if self._due():
+            self._start_run()
+
+    def _start_run(self) -> None:
+        self._bell.unhang(self)
+        start(self._run)
+
+    def _run(self) -> None:
+        # One runner at a time keeps the order. Who adds a callback while one runs relies on it to look once more before it goes.
+        me = Claim()
+        while self._due():
+            if (running := self._claims.setdefault("run", me)) is not me:
+                if not running.left_behind:
+                    return
+                self._claims.pop("run", None)
+                continue
+            try:
+                while self._due():
+                    callback = self._callbacks.popleft()[1]
+                    try:
+                        callback()
+                    except BaseException:
+                        report.logger().exception("domain %r: a callback failed", self.name)
+            finally:
+                self._claims.pop("run", None)
+        if self._callbacks:
+            self._when_due()
+
+    def __repr__(self) -> str:
+        return f"<ref_proxy.srcu.Domain {self.name!r}>"
