@@ -1,0 +1,252 @@
+"""The twins are alike: both are loaded here, put through the same scenes, and must tell the same story."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import inspect
+import pickle
+import threading
+import warnings
+import weakref
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ref_proxy import _core_py
+
+try:
+    from ref_proxy import _core
+except ImportError:
+    pytest.skip("the C twin was not built", allow_module_level=True)
+
+CLASSES = ["Cell", "Proxy", "Section"]
+# What Python gives to a class in Python, and C's finaliser has no name.
+PYTHONS_OWN = {"__annotations__", "__dict__", "__init__", "__module__", "__new__", "__slots__", "__static_attributes__"}
+PYTHONS_OWN |= {"__firstlineno__", "__annotate_func__", "__annotations_cache__", "__final__", "__del__", "__init_subclass__"}
+PYTHONS_OWN |= {"__weakref__", "__doc__", "__sizeof__", "__weaklistoffset__"}
+
+
+def names(cls: type) -> set[str]:
+    return {name for name in vars(cls) if not name.startswith("_") or name.startswith("__")} - PYTHONS_OWN
+
+
+def pairs() -> list[Any]:
+    """Each class that users meet, and each of its public members, from both twins."""
+    found = []
+    for cls in ("Proxy", "Section"):
+        c, py = getattr(_core, cls), getattr(_core_py, cls)
+        found.append(pytest.param(c, py, id=cls))
+        for name in sorted(names(c) & names(py)):
+            if not name.startswith("_"):
+                found.append(pytest.param(inspect.getattr_static(c, name), inspect.getattr_static(py, name), id=f"{cls}.{name}"))
+    return found
+
+
+def test_they_have_the_same_names() -> None:
+    assert {name for name in vars(_core) if not name.startswith("_")} == set(_core_py.__all__)
+    for cls in CLASSES:
+        c, py = getattr(_core, cls), getattr(_core_py, cls)
+        assert names(c) == names(py)
+        assert (c.__name__, c.__qualname__) == (py.__name__, py.__qualname__)
+        assert c.__module__.replace("_core", "_core_py") == py.__module__
+    assert (_core.BACKEND, _core_py.BACKEND) == ("c", "py")
+
+
+def signature(function: Any) -> list[Any]:
+    """The parameters after `self`, which is no keyword in C."""
+    return [(p.name, p.kind, p.default) for p in inspect.signature(function).parameters.values() if p.name != "self"]
+
+
+@pytest.mark.parametrize(("c", "py"), pairs())
+def test_they_have_the_same_signatures(c: Any, py: Any) -> None:
+    assert callable(c) == callable(py)
+    if callable(c) and c is not _core.Section:  # nobody can make one
+        assert signature(c) == signature(py)
+
+
+@pytest.mark.parametrize(("c", "py"), pairs())
+def test_they_are_documented_alike(c: Any, py: Any) -> None:
+    assert inspect.cleandoc(c.__doc__ or "") == inspect.cleandoc(py.__doc__ or "")
+
+
+# The scenes. Each returns what a user could see of it.
+
+
+def told(call: Any, *args: Any, **kwargs: Any) -> Any:
+    """What a call came to: its value, or its exception with the message."""
+    try:
+        value = call(*args, **kwargs)
+    except Exception as error:
+        message = str(error).replace("_core_py", "_core")  # Cell is known by its module
+        return type(error).__name__, type(error).__module__, message, getattr(error, "errno", None)
+    return value if isinstance(value, str | int | bool | tuple | list | None) else repr(value)
+
+
+def kind(call: Any, *args: Any) -> str:
+    """Which exception a call raises, where its message is Python's own."""
+    value = told(call, *args)
+    return value[0] if isinstance(value, tuple) else "none"
+
+
+def made(twin: ModuleType, resource: object = "resource", proxy: str | None = "reader") -> tuple[Any, Any, list[str]]:
+    woken: list[str] = []
+    cell = twin.Cell(resource, "line", lambda: woken.append("woken"))
+    return cell, twin.Proxy(cell, proxy), woken
+
+
+def a_life(twin: ModuleType) -> Any:
+    cell, proxy, woken = made(twin)
+    seen: list[Any] = [repr(cell), repr(proxy), proxy.name, cell.name, cell.live, cell.number, proxy.revoked]
+    section = proxy.access()
+    seen += [repr(section), section.resource, cell.drained(0, 0), cell.drained(0, 1), cell.drained(1, 1)]
+    seen += [told(cell.publish, "second"), cell.number, cell.drained(1, 1), cell.drained(2, 2), section.resource]
+    newer = proxy.try_access()
+    seen += [newer.resource, newer.__enter__(), cell.deny(), cell.deny(), cell.live, cell.number, proxy.revoked, repr(cell)]
+    seen += [newer.__exit__(None, None, None), list(woken), cell.drained(2, 2), cell.drained(0, 2), repr(newer), repr(proxy)]
+    seen += [
+        section.end(),
+        section.end(),
+        list(woken),
+        cell.drained(0, 2),
+        told(cell.publish, "third"),
+        cell.clear(),
+        cell.deny(),
+    ]
+    return seen
+
+
+def a_refusal(twin: ModuleType) -> Any:
+    cell, proxy, woken = made(twin)
+    nameless_cell = twin.Cell("resource", "line 2", print)
+    nameless = twin.Proxy(nameless_cell)
+    seen: list[Any] = [repr(nameless), nameless.name]
+    cell.deny()
+    nameless_cell.deny()
+    section = proxy.try_access()
+    seen += [told(proxy.access), told(nameless.access), repr(section), section.resource, section.detach(), section.end()]
+    seen += [section.__enter__(), section.__exit__(None, None, None), section.resource, repr(section), woken]
+    return seen
+
+
+def an_ended_section(twin: ModuleType) -> Any:
+    _, proxy, _ = made(twin)
+    section = proxy.access()
+    section.end()
+    return [told(lambda: section.resource), told(section.detach), told(section.__enter__), repr(section), section.end()]
+
+
+def a_closed_proxy(twin: ModuleType) -> Any:
+    cell, proxy, _ = made(twin)
+    section = proxy.access()
+    seen = [
+        proxy.close(),
+        proxy.close(),
+        repr(proxy),
+        proxy.revoked,
+        told(proxy.access),
+        told(proxy.try_access),
+        section.resource,
+    ]
+    cell.deny()
+    return [*seen, repr(proxy), proxy.revoked, told(proxy.access), repr(section), section.end()]
+
+
+def who_is_inside(twin: ModuleType) -> Any:
+    cell, proxy, _ = made(twin)
+    other = twin.Proxy(cell)
+    sections = [proxy.access(), other.access()]
+    sections[1].detach()
+
+    def record() -> list[Any]:
+        return [
+            ({id(proxy): "proxy", id(other): "other"}[id(p)], ident == threading.get_ident(), mine, detached)
+            for p, ident, mine, detached in cell.sections(0, cell.number)
+        ]
+
+    seen: list[Any] = [record(), cell.sections(2, 5)]
+    elsewhere: list[Any] = []
+    thread = threading.Thread(target=lambda: (sections.append(proxy.access()), elsewhere.append(record())))
+    thread.start()
+    thread.join()
+    seen += [elsewhere, record()]
+    cell.publish("second")
+    sections.append(proxy.access())
+    seen += [len(cell.sections(1, 1)), len(cell.sections(2, 2)), len(cell.sections(0, 9)), len(cell.sections(0, 0))]
+    for section in sections:
+        section.end()
+    return [*seen, record()]
+
+
+def a_dropped_section(twin: ModuleType) -> Any:
+    cell, proxy, woken = made(twin)
+    section = proxy.access()
+    cell.deny()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del section
+        gc.collect()
+    return [(w.category, str(w.message)) for w in caught], woken, cell.drained(0, 1)
+
+
+def wrong_arguments(twin: ModuleType) -> Any:
+    cell, proxy, _ = made(twin)
+    section = proxy.access()
+    section.end()
+    return [
+        told(twin.Cell, "resource", 1, print),
+        told(twin.Proxy, "no cell"),
+        told(twin.Proxy, cell, 1),
+        told(twin.Proxy, cell, None),
+        told(twin.Section),
+        *[told(type, "Mine", (getattr(twin, cls),), {}) for cls in CLASSES],
+        *[kind(setattr, proxy, name, 1) for name in ("name", "revoked", "anything")],
+        *[kind(setattr, cell, name, 1) for name in ("name", "live", "number", "anything")],
+        *[kind(setattr, section, name, 1) for name in ("resource", "anything")],
+        *[kind(section.__exit__, *arguments) for arguments in ((), (None,), (None,) * 4)],
+    ]
+
+
+def copies(twin: ModuleType) -> Any:
+    cell, proxy, _ = made(twin)
+    section = proxy.access()
+    tried = [told(how, what) for how in (copy.copy, copy.deepcopy, pickle.dumps) for what in (cell, proxy, section)]
+    section.end()
+    return tried
+
+
+def generics(twin: ModuleType) -> Any:
+    return [repr(getattr(twin, cls)[int]).replace("_core_py", "_core") for cls in CLASSES]
+
+
+def what_can_be_referred_to_weakly(twin: ModuleType) -> Any:
+    _, proxy, _ = made(twin)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        section = proxy.access()
+        seen = [type(told(weakref.ref, each)) for each in (proxy, section)]
+        section.end()
+    return seen
+
+
+def a_fork(twin: ModuleType) -> Any:
+    """In the forking thread, as the child sees it: the other thread's section is ended, the own one is not."""
+    cell, proxy, woken = made(twin)
+    mine, theirs = proxy.access(), []
+    thread = threading.Thread(target=lambda: theirs.append(proxy.access()))
+    thread.start()
+    thread.join()
+    cell.publish("second")
+    twin.after_fork()
+    seen = [repr(mine), repr(theirs[0]), len(cell.sections(0, 9)), list(woken)]
+    return [*seen, theirs[0].end(), mine.end(), woken, cell.drained(0, 1)]
+
+
+SCENES = [a_life, a_refusal, an_ended_section, a_closed_proxy, who_is_inside, a_dropped_section, wrong_arguments, copies]
+SCENES += [generics, what_can_be_referred_to_weakly, a_fork]
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_they_tell_the_same_story(scene: Any) -> None:
+    assert scene(_core) == scene(_core_py)

@@ -1,0 +1,184 @@
+"""S13: an access may be made from a signal handler, a `__del__` or a weakref callback that interrupts another one."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import weakref
+
+import pytest
+from ref_proxy import Provider
+from ref_proxy.srcu import Domain
+
+from tests.support import Call, Holder, Resource, is_waiting, until
+
+needs_signals = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX signals")
+
+
+@pytest.fixture
+def every_instant():
+    """A signal handler that makes an access, again and again, wherever the main thread happens to be."""
+
+    def start(handler, interval=0.00005):
+        signal.signal(signal.SIGALRM, lambda *_: handler())
+        signal.setitimer(signal.ITIMER_REAL, interval, interval)
+
+    old = signal.getsignal(signal.SIGALRM)
+    yield start
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, old)
+
+
+@needs_signals
+def test_from_a_signal_handler_that_interrupts_accesses_and_removals(every_instant):
+    current: list[tuple] = []
+    counts = [0, 0]
+
+    def handler():
+        if current:
+            with current[0].try_access() as inside:
+                counts[inside is None] += 1
+                if inside is not None:
+                    inside.use()
+
+    every_instant(handler)
+    rounds = 0
+    while rounds < 2000 or not all(counts):
+        resource = Resource()
+        provider = Provider(resource, release=Resource.release, interrupt=Resource.interrupt)
+        current[:] = [provider.proxy()]
+        for _ in range(3):
+            with current[0].access() as inside:
+                inside.use()
+        if rounds % 2:
+            provider.replace(Resource())
+        assert provider.revoke(timeout=20) is True
+        rounds += 1
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@needs_signals
+def test_a_section_ended_by_a_signal_handler_that_interrupts_the_waiting_revoke(provider, proxy):
+    # The very thread that waits ends the last section.
+    section = proxy.access()
+    section.detach()
+    old = signal.signal(signal.SIGALRM, lambda *_: section.end())
+    me = __import__("threading").get_ident()
+
+    def strike():
+        until(lambda: is_waiting(me))
+        signal.pthread_kill(me, signal.SIGALRM)
+
+    call = Call(strike)
+    try:
+        assert provider.revoke(timeout=20) is True
+    finally:
+        signal.signal(signal.SIGALRM, old)
+    call.result()
+
+
+@needs_signals
+def test_a_revoke_from_a_signal_handler_that_interrupts_the_waiting_revoke(provider, proxy, resource):
+    holder = Holder(proxy)
+    results = []
+
+    def handler(*_):
+        holder.leave()
+        results.append(provider.revoke())
+
+    old = signal.signal(signal.SIGALRM, handler)
+    me = __import__("threading").get_ident()
+
+    def strike():
+        until(lambda: is_waiting(me))
+        signal.pthread_kill(me, signal.SIGALRM)
+
+    call = Call(strike)
+    try:
+        results.append(provider.revoke(timeout=20))
+    finally:
+        signal.signal(signal.SIGALRM, old)
+    call.result()
+    assert sorted(results) == [False, True]
+    assert resource.log.count("released") == 1
+
+
+def test_from_a_finaliser_and_a_weakref_callback(provider, proxy, resource):
+    seen = []
+
+    class Dropped:
+        def __del__(self):
+            with proxy.access() as inside:
+                seen.append(inside)
+
+    def callback(_):
+        with proxy.access() as inside:
+            seen.append(inside)
+
+    with proxy.access():
+        dropped = Dropped()
+        watch = weakref.ref(dropped, callback)
+        del dropped
+        gc.collect()
+    assert seen == [resource, resource]
+    assert watch() is None
+
+
+def test_from_finalisers_run_by_the_collector_in_the_midst_of_accesses(provider, proxy):
+    seen = []
+
+    class Cycle:
+        def __init__(self):
+            self.me = self
+
+        def __del__(self):
+            with proxy.try_access() as inside:
+                seen.append(inside)
+
+    old = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        for _ in range(300):
+            Cycle()
+            sections = [proxy.access() for _ in range(5)]
+            for section in sections:
+                section.end()
+    finally:
+        gc.set_threshold(*old)
+    gc.collect()
+    assert len(seen) == 300
+    assert provider.blockers() == []
+
+
+def test_a_finaliser_that_ends_the_last_section_wakes_the_waiting_revoke(provider, proxy):
+    class Keeper:
+        def __init__(self):
+            self.section = proxy.access()
+            self.section.detach()
+            self.me = self
+
+        def __del__(self):
+            self.section.end()
+
+    Keeper()
+    removal = Call(provider.revoke).assert_waits()
+    gc.collect()
+    assert removal.result() is True
+
+
+@needs_signals
+def test_domains_too(every_instant):
+    domain = Domain()
+
+    def handler():
+        with domain.read():
+            domain.call(ran.append, 1)
+
+    ran: list[int] = []
+    every_instant(handler, 0.001)
+    for _ in range(500):
+        with domain.read():
+            pass
+        domain.synchronize(timeout=20)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    domain.barrier()

@@ -1,0 +1,105 @@
+"""What the tests share: a resource that notices its misuse, and calls in threads whose waiting can be proved."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from typing import Any
+
+from ref_proxy import srcu
+
+PATIENCE = 20.0  # seconds until a test gives up on something that ought to happen at once; nothing waits this long to be right
+
+
+class Resource:
+    """Keeps a log of what was done to it, and must not be used after its release."""
+
+    def __init__(self, name: str = "resource") -> None:
+        self.name = name
+        self.log: list[str] = []
+
+    def use(self) -> str:
+        assert "released" not in self.log, f"{self.name} was used after its release"
+        self.log.append("used")
+        return self.name
+
+    def interrupt(self) -> None:
+        self.log.append("interrupted")
+
+    def release(self) -> None:
+        assert "released" not in self.log, f"{self.name} was released twice"
+        self.log.append("released")
+
+
+class Call(threading.Thread):
+    """A call in a thread of its own. `result()` is what it returned, or raises what it raised."""
+
+    def __init__(self, fn: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(daemon=True)
+        self._call = lambda: fn(*args, **kwargs)
+        self._outcome: list[Any] = []
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._outcome = [self._call(), None]
+        except BaseException as error:
+            self._outcome = [None, error]
+
+    @property
+    def returned(self) -> bool:
+        return bool(self._outcome)
+
+    def assert_waits(self) -> Call:
+        """Prove that it has come to wait, and has not returned."""
+        until(lambda: self.returned or is_waiting(self.ident))
+        assert not self.returned, f"it did not wait, but came back with {self._outcome}"
+        return self
+
+    def result(self) -> Any:
+        self.join(PATIENCE)
+        assert self._outcome, "the call did not come back"
+        value, error = self._outcome
+        if error is not None:
+            raise error
+        return value
+
+
+def is_waiting(ident: int | None) -> bool:
+    """Whether a thread is inside `Bell.wait()`, past its last look: nothing but a ring brings it on."""
+    frame = sys._current_frames().get(ident or 0)
+    while frame is not None:
+        if frame.f_code is srcu.Bell.wait.__code__:
+            return "left" in frame.f_locals
+        frame = frame.f_back
+    return False
+
+
+def until(condition: Any) -> None:
+    """Look, and let other threads run, until it holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "what ought to have happened did not"
+        os.sched_yield()
+
+
+class Holder:
+    """A thread that opens a section, says so, and ends it when it is told to."""
+
+    def __init__(self, proxy: Any) -> None:
+        self._inside, self._leave = threading.Event(), threading.Event()
+        self.seen: list[Any] = []
+        self.call = Call(self._hold, proxy)
+        assert self._inside.wait(PATIENCE)
+
+    def _hold(self, proxy: Any) -> None:
+        with proxy.access() as resource:
+            self.seen.append(resource)
+            self._inside.set()
+            assert self._leave.wait(PATIENCE)
+
+    def leave(self) -> None:
+        self._leave.set()
+        self.call.result()

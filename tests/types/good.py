@@ -1,0 +1,98 @@
+"""What users write. It must type-check; it is never run."""
+
+from __future__ import annotations
+
+import io
+from typing import assert_type
+
+from ref_proxy import BACKEND, Blocker, Provider, Proxy, Revocation, Revoked, RevokeTimeout, Section
+from ref_proxy.srcu import Domain
+
+
+class Port:
+    def cancel_read(self) -> None: ...
+
+    def close(self) -> bool:
+        return True
+
+    def write(self, data: bytes, /) -> int:
+        return len(data)
+
+
+class FastPort(Port):
+    pass
+
+
+def owner(port: Port) -> None:
+    provider = Provider(port, interrupt=Port.cancel_read, release=Port.close, name="ttyUSB0")
+    assert_type(provider, Provider[Port])
+    assert_type(provider.proxy(), Proxy[Port])
+    assert_type(provider.proxy("reader"), Proxy[Port])
+    assert_type(provider.replace(FastPort(), timeout=1), Port)
+    assert_type(provider.revoke(timeout=0.5), bool)
+    assert_type(provider.blockers(), list[Blocker])
+    assert_type(provider.name, str)
+    removal = provider.revoke_soon()
+    assert_type(removal, Revocation[Port])
+    assert_type(removal.wait(5), bool)
+    assert_type(removal.done, bool)
+    with Provider(io.BytesIO()) as other:
+        assert_type(other, Provider[io.BytesIO])
+        assert_type(other.replace(io.BytesIO()), io.BytesIO)
+
+
+def consumer(proxy: Proxy[Port]) -> int:
+    with proxy.access() as port:
+        assert_type(port, Port)
+        port.write(b"ping")
+    with proxy.try_access() as maybe:
+        assert_type(maybe, Port | None)
+        if maybe is not None:
+            return maybe.write(b"ping")
+    assert_type(proxy.revoked, bool)
+    assert_type(proxy.name, str | None)
+    return 0
+
+
+def by_hand(proxy: Proxy[Port]) -> None:
+    section = proxy.access()
+    assert_type(section, Section[Port])
+    assert_type(section.resource, Port)
+    section.detach()
+    section.end()
+    assert_type(proxy.try_access(), Section[Port | None])
+
+
+def narrower_will_do(proxy: Proxy[FastPort], section: Section[FastPort]) -> tuple[Proxy[Port], Section[Port | None]]:
+    return proxy, section
+
+
+def refused(proxy: Proxy[Port]) -> int | None:
+    try:
+        with proxy.access():
+            return None
+    except Revoked as gone:
+        return gone.errno
+
+
+def late(provider: Provider[Port]) -> list[Blocker]:
+    try:
+        provider.revoke(timeout=0)
+    except RevokeTimeout as error:
+        if error.pending is not None:
+            error.pending.wait()
+        return error.blockers
+    return []
+
+
+def domain(routes: Domain) -> None:
+    with routes.read() as nothing:
+        assert_type(nothing, None)
+    routes.synchronize(timeout=1)
+    routes.call(print, "one", 2)
+    assert_type(routes.poll(routes.start_poll()), bool)
+    routes.barrier()
+
+
+def backend() -> str:
+    return {"c": "fast", "py": "plain"}[BACKEND]
