@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 import threading
@@ -81,7 +82,9 @@ def until(condition: Any) -> None:
     """Look, and let other threads run, until it holds."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, "what ought to have happened did not"
+        if time.monotonic() > deadline:
+            faulthandler.dump_traceback(sys.__stderr__)
+            raise AssertionError("what ought to have happened did not; the standard error shows where the threads are")
         os.sched_yield()
 
 

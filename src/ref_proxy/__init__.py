@@ -15,7 +15,7 @@ True
 """
 
 from ._backend import BACKEND, Proxy, Section
-from .errors import RevokeDeadlock, Revoked, RevokeTimeout
+from .errors import Revoked, RevokeDeadlock, RevokeTimeout
 from .provider import Provider, Revocation
 from .report import Blocker
 

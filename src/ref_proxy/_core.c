@@ -38,6 +38,19 @@
 #error "PyPy runs the Python twin"
 #endif
 
+/* What nearly always holds, or never: it keeps the way of an access straight. */
+#if defined(__GNUC__) || defined(__clang__)
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+#define COLD __attribute__((cold, noinline))
+#define HOT inline __attribute__((always_inline))
+#else
+#define likely(x) (x)
+#define unlikely(x) (x)
+#define COLD
+#define HOT inline
+#endif
+
 /* ---- Locks and atomics: all there are, in one place ---- */
 
 #ifdef Py_GIL_DISABLED
@@ -58,9 +71,7 @@ typedef ATOMIC(bool) Lock;
 static inline bool try_lock(Lock *lock) { return !atomic_exchange_explicit(lock, true, memory_order_acquire); }
 static inline void unlock(Lock *lock) { store(lock, false); }
 
-static void
-lock_slowly(Lock *lock)
-{
+COLD static void lock_slowly(Lock *lock) {
     for (int tries = 0; atomic_load_explicit(lock, memory_order_relaxed) || !try_lock(lock); tries++) {
         if (tries > 200)
             nanosleep(&(struct timespec){0, 20000}, NULL);
@@ -69,10 +80,8 @@ lock_slowly(Lock *lock)
     }
 }
 
-static inline void
-lock(Lock *lock)
-{
-    if (!try_lock(lock))
+static inline void lock(Lock *lock) {
+    if (unlikely(!try_lock(lock)))
         lock_slowly(lock);
 }
 
@@ -104,11 +113,14 @@ typedef struct Section Section;
 typedef struct Cell Cell;
 
 /* Ended sections to be used again: memory and type reference stay, so that threads do not fight over the type's reference count.
- * With the GIL there is one store a module. Without it there is one a stripe, with room for one section, which needs no lock: whoever
- * frees a section may fill it when it is empty, and only the holder of the stripe's lock empties it. */
+ * With the GIL there is one store a module. Without it there is one a stripe, with room for one section, guarded by the stripe's lock.
+ * That lock is not taken again to free a section: it is PARKED when it ends, while Python still holds it, and its deallocation says,
+ * with one store [VACATE], that it is SPARE; the access that takes it out [REUSE] looks for that. In between it blocks the place: then
+ * others are allocated and freed. Who deallocates a section need not ask under the lock whether it is parked: it has ended before. */
+enum { LOOSE, PARKED, SPARE };
 typedef struct {
 #ifdef Py_GIL_DISABLED
-    ATOMIC(Section *) first;
+    Section *first;
 #else
     Section *first;
     int count;
@@ -175,14 +187,15 @@ struct Section {
     uint64_t thread; /* never used again, unlike `ident` */
     unsigned long ident;
     bool detached;
+#ifdef Py_GIL_DISABLED
+    ATOMIC(char) keeping; /* LOOSE, PARKED or SPARE */
+#endif
 };
 
 /* ---- Stripes ---- */
 
 #ifdef Py_GIL_DISABLED
-static void
-grow(Cell *cell)
-{
+COLD static void grow(Cell *cell) {
     size_t size = (sizeof(Stripe) + 63) & ~(size_t)63; /* no two on a cache line */
     _Static_assert(sizeof(Stripe) <= 64, "a stripe fits a cache line");
     char *memory = PyMem_RawCalloc(STRIPES + 1, size);
@@ -199,19 +212,15 @@ grow(Cell *cell)
         PyMem_RawFree(memory);
 }
 
-static inline Stripe *
-stripe_at(Stripe *many, size_t i)
-{
+static inline Stripe *stripe_at(Stripe *many, size_t i) {
     return (Stripe *)((char *)many + i * 64);
 }
 
-static inline Stripe *
-stripe_of(Cell *cell, uint64_t thread)
-{
+static inline Stripe *stripe_of(Cell *cell, uint64_t thread) {
     Stripe *many = load(&cell->many);
-    if (many != NULL)
+    if (unlikely(many != NULL))
         return stripe_at(many, thread & (STRIPES - 1));
-    if (atomic_load_explicit(&cell->one.lock, memory_order_relaxed))
+    if (unlikely(atomic_load_explicit(&cell->one.lock, memory_order_relaxed)))
         grow(cell);
     return &cell->one;
 }
@@ -230,28 +239,22 @@ stripe_of(Cell *cell, uint64_t thread)
 #define SPARES_OF(cell, stripe) (&(cell)->state->spares)
 #endif
 
-static inline void
-link_section(Stripe *stripe, Section *section)
-{
+static inline void link_section(Stripe *stripe, Section *section) {
     section->next = stripe->sections;
     section->previous = &stripe->sections;
-    if (section->next != NULL)
+    if (unlikely(section->next != NULL))
         section->next->previous = &section->next;
     stripe->sections = section;
 }
 
-static inline void
-unlink_section(Section *section)
-{
+static inline void unlink_section(Section *section) {
     *section->previous = section->next;
-    if (section->next != NULL)
+    if (unlikely(section->next != NULL))
         section->next->previous = section->previous;
 }
 
 /* Under the stripe's lock. The old publication has not been completed: its bias is taken off after every stripe was turned (3). */
-static inline void
-turn(Stripe *stripe, Publication *fresh)
-{
+static inline void turn(Stripe *stripe, Publication *fresh) {
     if (stripe->open != 0)
         add(&stripe->turned->left, stripe->open);
     stripe->open = 0;
@@ -260,9 +263,7 @@ turn(Stripe *stripe, Publication *fresh)
 
 /* ---- The algorithm ---- */
 
-static Publication *
-publication_new(PyObject *resource, unsigned long long number)
-{
+static Publication *publication_new(PyObject *resource, unsigned long long number) {
     Publication *publication = PyMem_Malloc(sizeof(Publication));
     if (publication == NULL) {
         PyErr_NoMemory();
@@ -275,9 +276,7 @@ publication_new(PyObject *resource, unsigned long long number)
     return publication;
 }
 
-static void
-publication_free(Publication *publication)
-{
+static void publication_free(Publication *publication) {
     if (publication != NULL) {
         Py_DECREF(publication->resource);
         PyMem_Free(publication);
@@ -285,9 +284,7 @@ publication_free(Publication *publication)
 }
 
 /* (3): the caller, who took off the last one, completes the publication, and then owns it. */
-static void
-complete(Cell *cell, Publication *publication)
-{
+static void complete(Cell *cell, Publication *publication) {
     lock(&cell->publishing);
     Publication **p = &cell->oldest;
     while (*p != publication)
@@ -297,12 +294,15 @@ complete(Cell *cell, Publication *publication)
 }
 
 /* Out of any context in which Python code can run: a signal handler, a finaliser, with an exception set. */
-static void
-wake(Cell *cell)
-{
+static void wake(Cell *cell) {
     PyObject *type, *value, *trace;
     PyErr_Fetch(&type, &value, &trace);
     PyObject *done = PyObject_CallNoArgs(cell->wake); /* [WAKE] */
+    if (done == NULL && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+        PyErr_Clear(); /* Ctrl-C in there: nobody else would wake the sleeper, so do that, and have Ctrl-C raised further on */
+        done = PyObject_CallNoArgs(cell->wake);
+        PyErr_SetInterrupt();
+    }
     if (done == NULL)
         PyErr_WriteUnraisable((PyObject *)cell);
     Py_XDECREF(done);
@@ -310,13 +310,11 @@ wake(Cell *cell)
 }
 
 /* Make `section` a member of what is published. False, and nothing held, where nothing is. */
-static inline bool
-section_join(Section *section, Cell *cell, Stripe *stripe)
-{
+static inline bool section_join(Section *section, Cell *cell, Stripe *stripe) {
     Publication *publication = load(&cell->current); /* [LOAD], under the stripe's lock: (1) */
-    if (publication == NULL)
+    if (unlikely(publication == NULL))
         return false;
-    if (stripe->turned != publication)
+    if (unlikely(stripe->turned != publication))
         turn(stripe, publication); /* (2) */
     stripe->open++;
     link_section(stripe, section); /* [JOIN] */
@@ -326,55 +324,65 @@ section_join(Section *section, Cell *cell, Stripe *stripe)
     return true;
 }
 
-static inline PyObject *
-take_gift(Section *section)
-{
+static inline PyObject *take_gift(Section *section) {
     PyObject *gift = NULL;
-    if (is_own(section)) {
+    if (likely(is_own(section))) {
         gift = section->gift;
         section->gift = NULL;
     }
     return gift;
 }
 
+#ifdef Py_GIL_DISABLED
+/* Under the stripe's lock. */
+static inline void spares_park(Stripe *stripe, Section *section) {
+    if (stripe->spares.first == NULL) {
+        stripe->spares.first = section;
+        store(&section->keeping, PARKED);
+    }
+}
+#else
+#define spares_park(stripe, section) ((void)0)
+#endif
+
+/* The section was the last one in a publication that is retired. */
+COLD static void last_one_out(Cell *cell, Publication *publication) {
+    Py_INCREF(cell); /* waking runs foreign code, which may let go of all else */
+    complete(cell, publication);
+    publication_free(publication);
+    wake(cell);
+    Py_DECREF(cell);
+}
+
 /* True for the one call that ended it. */
-static bool
-section_end(Section *section)
-{
+static HOT bool section_end(Section *section) {
     Stripe *stripe = section->stripe;
-    if (stripe == NULL)
+    if (unlikely(stripe == NULL))
         return false;
     lock(&stripe->lock);
     Publication *publication = section->publication;
-    if (publication == NULL) {
+    if (unlikely(publication == NULL)) {
         unlock(&stripe->lock);
         return false;
     }
     unlink_section(section); /* [LEAVE] */
     section->publication = NULL;
+    spares_park(stripe, section);
     bool counted_here = publication == stripe->turned;
-    if (counted_here)
+    if (likely(counted_here))
         stripe->open--;
     unlock(&stripe->lock);
 
     /* From here on the publication may be complete, and gone, unless this section was counted in its `left`. */
     Py_XDECREF(take_gift(section));
-    if (!counted_here && drop_is_last(&publication->left)) { /* (3), (5) */
-        Cell *cell = section->proxy->cell;
-        Py_INCREF(cell); /* waking runs foreign code, which may let go of all else */
-        complete(cell, publication);
-        publication_free(publication);
-        wake(cell);
-        Py_DECREF(cell);
-    }
+    if (unlikely(!counted_here) && drop_is_last(&publication->left)) /* (3), (5) */
+        last_one_out(section->proxy->cell, publication);
     return true;
 }
 
 /* Put `fresh`, or nothing (NULL), in the place of what is published. Returns a reference to the resource that was, and in `*number`
  * which publication that is; or NULL, without an exception: denied already, and `fresh` is still the caller's. */
-static PyObject *
-cell_exchange(Cell *cell, Publication *fresh, unsigned long long *number)
-{
+static PyObject *cell_exchange(Cell *cell, Publication *fresh, unsigned long long *number) {
     lock(&cell->publishing);
     Publication *old = load(&cell->current);
     if (old == NULL) {
@@ -409,62 +417,58 @@ cell_exchange(Cell *cell, Publication *fresh, unsigned long long *number)
 
 /* ---- Section ---- */
 
-static PyObject *
-describe(Proxy *proxy)
-{
+static PyObject *describe(Proxy *proxy) {
     if (proxy->name == Py_None)
         return PyUnicode_FromFormat("a proxy of %R", proxy->cell->name);
     return PyUnicode_FromFormat("proxy %R of %R", proxy->name, proxy->cell->name);
 }
 
-/* Format with what describe() says, in the place of the one %U. */
-static void
-raise_about(PyObject *error, const char *format, Proxy *proxy)
-{
-    PyObject *who = describe(proxy);
-    if (who != NULL)
-        PyErr_Format(error, format, who);
+/* `format` has one %U, for what describe() says. */
+COLD static PyObject *complain(Proxy *proxy, PyObject *error, const char *format) {
+    PyObject *who = describe(proxy), *message = who == NULL ? NULL : PyUnicode_FromFormat(format, who);
+    PyObject *args = message == NULL                          ? NULL
+                     : error == proxy->cell->state->revoked ? Py_BuildValue("iO", ENODEV, message)
+                                                            : Py_NewRef(message);
+    if (args != NULL)
+        PyErr_SetObject(error, args);
     Py_XDECREF(who);
+    Py_XDECREF(message);
+    Py_XDECREF(args);
+    return NULL;
 }
 
-static int
-section_traverse(Section *self, visitproc visit, void *arg)
-{
+static int section_traverse(Section *self, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->proxy);
     Py_VISIT(self->gift);
     return 0; /* no tp_clear: a cycle through a section also goes through something that can be cleared */
 }
 
-static void
-section_free(Section *self)
-{
+static void section_free(Section *self) {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_Del(self);
     Py_DECREF(type);
 }
 
 #ifdef Py_GIL_DISABLED
-static inline Section *
-spares_take(Spares *spares) /* under the stripe's lock */
-{
-    Section *section = load(&spares->first);
-    if (section != NULL)
-        store(&spares->first, NULL);
+/* Under the stripe's lock. */
+static inline Section *spares_take(Spares *spares) {
+    Section *section = spares->first;
+    if (section == NULL || load(&section->keeping) != SPARE) /* [REUSE] acquires what [VACATE] released: nobody uses its memory */
+        return NULL;
+    spares->first = NULL;
     return section;
 }
 
-static inline void
-spares_give(Spares *spares, Section *section)
-{
-    Section *none = NULL;
-    if (load(&spares->first) != NULL || !atomic_compare_exchange_strong(&spares->first, &none, section))
+/* The section has ended, or was refused: nobody else touches `keeping`. Its memory may be somebody else's right after [VACATE]. */
+static inline void spares_give(Spares *Py_UNUSED(spares), Section *section) {
+    if (load(&section->keeping) == PARKED)
+        store(&section->keeping, SPARE); /* [VACATE] */
+    else
         section_free(section);
 }
 #else
-static inline Section *
-spares_take(Spares *spares)
-{
+static inline Section *spares_take(Spares *spares) {
     Section *section = spares->first;
     if (section != NULL) {
         spares->first = section->next;
@@ -473,9 +477,7 @@ spares_take(Spares *spares)
     return section;
 }
 
-static inline void
-spares_give(Spares *spares, Section *section)
-{
+static inline void spares_give(Spares *spares, Section *section) {
     if (spares->count == 16) {
         section_free(section);
         return;
@@ -486,16 +488,12 @@ spares_give(Spares *spares, Section *section)
 }
 #endif
 
-static void
-spares_free(Spares *spares)
-{
+static void spares_free(Spares *spares) {
     for (Section *section; (section = spares_take(spares)) != NULL;)
         section_free(section);
 }
 
-static void
-section_was_dropped(Section *self)
-{
+COLD static void section_was_dropped(Section *self) {
     PyObject *type, *value, *trace;
     PyErr_Fetch(&type, &value, &trace);
     PyObject *who = describe(self->proxy);
@@ -509,27 +507,28 @@ section_was_dropped(Section *self)
     PyErr_Restore(type, value, trace);
 }
 
-static void
-section_dealloc(Section *self)
-{
+COLD static void section_drop(Section *self) {
+    if (section_end(self))
+        section_was_dropped(self);
+}
+
+static void section_dealloc(Section *self) {
     PyObject_GC_UnTrack(self);
     Proxy *proxy = self->proxy;
     Stripe *stripe = self->stripe;
-    if (stripe == NULL) {
+    if (unlikely(stripe == NULL)) {
         section_free(self);
         Py_DECREF(proxy);
         return;
     }
-    if (self->publication != NULL && section_end(self))
-        section_was_dropped(self);
+    if (unlikely(self->publication != NULL))
+        section_drop(self);
     Py_XDECREF(self->gift);
     spares_give(SPARES_OF(proxy->cell, stripe), self);
     Py_DECREF(proxy); /* may free the cell, with its stripes and their spares */
 }
 
-static PyObject *
-section_repr(Section *self)
-{
+static PyObject *section_repr(Section *self) {
     PyObject *who = describe(self->proxy), *repr = NULL;
     const char *state = "refused";
     if (self->stripe != NULL) {
@@ -543,9 +542,7 @@ section_repr(Section *self)
     return repr;
 }
 
-static PyObject *
-section_resource(Section *self, void *Py_UNUSED(closure))
-{
+static PyObject *section_resource(Section *self, void *Py_UNUSED(closure)) {
     Stripe *stripe = self->stripe;
     if (stripe == NULL)
         Py_RETURN_NONE;
@@ -555,20 +552,16 @@ section_resource(Section *self, void *Py_UNUSED(closure))
         resource = Py_NewRef(self->publication->resource);
     unlock(&stripe->lock);
     if (resource == NULL)
-        raise_about(PyExc_ValueError, "the section of %U has ended: the resource may be used only inside it", self->proxy);
+        complain(self->proxy, PyExc_ValueError, "the section of %U has ended: the resource may be used only inside it");
     return resource;
 }
 
-static PyObject *
-section_enter(Section *self, PyObject *Py_UNUSED(ignored))
-{
+static PyObject *section_enter(Section *self, PyObject *Py_UNUSED(ignored)) {
     PyObject *resource = take_gift(self);
     return resource != NULL ? resource : section_resource(self, NULL);
 }
 
-static PyObject *
-section_exit(Section *self, PyObject *const *Py_UNUSED(args), Py_ssize_t nargs)
-{
+static PyObject *section_exit(Section *self, PyObject *const *Py_UNUSED(args), Py_ssize_t nargs) {
     if (nargs != 3) {
         PyErr_Format(PyExc_TypeError, "__exit__ expected 3 arguments, got %zd", nargs);
         return NULL;
@@ -577,16 +570,12 @@ section_exit(Section *self, PyObject *const *Py_UNUSED(args), Py_ssize_t nargs)
     Py_RETURN_NONE;
 }
 
-static PyObject *
-section_end_method(Section *self, PyObject *Py_UNUSED(ignored))
-{
+static PyObject *section_end_method(Section *self, PyObject *Py_UNUSED(ignored)) {
     section_end(self);
     Py_RETURN_NONE;
 }
 
-static PyObject *
-section_detach(Section *self, PyObject *Py_UNUSED(ignored))
-{
+static PyObject *section_detach(Section *self, PyObject *Py_UNUSED(ignored)) {
     PyObject *resource = section_resource(self, NULL); /* raises where the section has ended */
     if (resource == NULL)
         return NULL;
@@ -602,11 +591,9 @@ section_detach(Section *self, PyObject *Py_UNUSED(ignored))
 /* ---- Proxy ---- */
 
 /* A section, open or refused. NULL, with an exception: the proxy is closed, or there is no memory. */
-static Section *
-proxy_open(Proxy *self)
-{
-    if (load(&self->closed)) {
-        raise_about(PyExc_ValueError, "%U is closed: get another one from the provider", self);
+static HOT Section *proxy_open(Proxy *self) {
+    if (unlikely(load(&self->closed))) {
+        complain(self, PyExc_ValueError, "%U is closed: get another one from the provider");
         return NULL;
     }
     Cell *cell = self->cell;
@@ -614,7 +601,8 @@ proxy_open(Proxy *self)
     Stripe *stripe = stripe_of(cell, thread->id);
     lock(&stripe->lock);
     Section *section = spares_take(SPARES_OF(cell, stripe));
-    if (section == NULL) {
+    bool used = section != NULL;
+    if (unlikely(!used)) {
         unlock(&stripe->lock); /* (6): an allocation may collect garbage */
         section = PyObject_GC_New(Section, cell->state->section_type);
         if (section == NULL)
@@ -624,63 +612,47 @@ proxy_open(Proxy *self)
     section->thread = thread->id;
     section->ident = thread->thread_id;
     section->detached = false;
+#ifdef Py_GIL_DISABLED
+    store(&section->keeping, LOOSE);
+#endif
     section->proxy = self;
     bool granted = section_join(section, cell, stripe);
     unlock(&stripe->lock);
-    if (!granted) {
+    if (unlikely(!granted)) {
         section->stripe = NULL;
         section->publication = NULL;
         section->gift = NULL;
     }
     Py_INCREF(self);
-    _Py_NewReference((PyObject *)section);
+    if (likely(used))
+        _Py_NewReference((PyObject *)section);
     PyObject_GC_Track(section);
     return section;
 }
 
-static PyObject *
-proxy_try_access(Proxy *self, PyObject *Py_UNUSED(ignored))
-{
+static PyObject *proxy_try_access(Proxy *self, PyObject *Py_UNUSED(ignored)) {
     return (PyObject *)proxy_open(self);
 }
 
-static PyObject *
-proxy_access(Proxy *self, PyObject *Py_UNUSED(ignored))
-{
+static PyObject *proxy_access(Proxy *self, PyObject *Py_UNUSED(ignored)) {
     Section *section = proxy_open(self);
-    if (section == NULL || section->stripe != NULL)
+    if (likely(section == NULL || section->stripe != NULL))
         return (PyObject *)section;
     Py_DECREF(section);
-    PyObject *who = describe(self), *error = NULL;
-    if (who != NULL) {
-        PyObject *message = PyUnicode_FromFormat(
-            "%U was refused: the resource is revoked; drop this proxy and get one from the next provider", who);
-        if (message != NULL)
-            error = PyObject_CallFunction(self->cell->state->revoked, "iN", ENODEV, message);
-        Py_DECREF(who);
-    }
-    if (error != NULL)
-        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
-    Py_XDECREF(error);
-    return NULL;
+    return complain(self, self->cell->state->revoked,
+                    "%U was refused: the resource is revoked; drop this proxy and get one from the next provider");
 }
 
-static PyObject *
-proxy_close(Proxy *self, PyObject *Py_UNUSED(ignored))
-{
+static PyObject *proxy_close(Proxy *self, PyObject *Py_UNUSED(ignored)) {
     store(&self->closed, true);
     Py_RETURN_NONE;
 }
 
-static PyObject *
-proxy_revoked(Proxy *self, void *Py_UNUSED(closure))
-{
+static PyObject *proxy_revoked(Proxy *self, void *Py_UNUSED(closure)) {
     return PyBool_FromLong(load(&self->cell->current) == NULL);
 }
 
-static PyObject *
-proxy_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
+static PyObject *proxy_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     PyObject *name = Py_None;
     Cell *cell;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:Proxy", (char *[]){"", "", NULL}, &cell, &name))
@@ -698,17 +670,13 @@ proxy_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return (PyObject *)self;
 }
 
-static int
-proxy_traverse(Proxy *self, visitproc visit, void *arg)
-{
+static int proxy_traverse(Proxy *self, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->cell);
     return 0; /* no tp_clear: a section being deallocated needs the cell, and a cycle can be cleared in the publication */
 }
 
-static void
-proxy_dealloc(Proxy *self)
-{
+static void proxy_dealloc(Proxy *self) {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     if (self->weakrefs != NULL)
@@ -719,26 +687,20 @@ proxy_dealloc(Proxy *self)
     Py_DECREF(type);
 }
 
-static PyObject *
-proxy_repr(Proxy *self)
-{
+static PyObject *proxy_repr(Proxy *self) {
     const char *state = load(&self->closed) ? "closed" : load(&self->cell->current) == NULL ? "revoked" : "live";
     if (self->name == Py_None)
         return PyUnicode_FromFormat("<ref_proxy.Proxy of %R, %s>", self->cell->name, state);
     return PyUnicode_FromFormat("<ref_proxy.Proxy %R of %R, %s>", self->name, self->cell->name, state);
 }
 
-static PyObject *
-refuse_copy(PyObject *self, PyObject *Py_UNUSED(protocol))
-{
+static PyObject *refuse_copy(PyObject *self, PyObject *Py_UNUSED(protocol)) {
     return PyErr_Format(PyExc_TypeError, "cannot copy or pickle %R: get another proxy from the provider instead", self);
 }
 
 /* ---- Cell ---- */
 
-static PyObject *
-cell_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
+static PyObject *cell_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     PyObject *resource, *name, *wake;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOO:Cell", (char *[]){"", "", "", NULL}, &resource, &name, &wake))
         return NULL;
@@ -768,9 +730,7 @@ cell_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return (PyObject *)self;
 }
 
-static int
-cell_traverse(Cell *self, visitproc visit, void *arg)
-{
+static int cell_traverse(Cell *self, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->wake);
     Py_VISIT(self->final);
@@ -781,15 +741,13 @@ cell_traverse(Cell *self, visitproc visit, void *arg)
         Py_VISIT(p->resource);
 #ifdef Py_GIL_DISABLED
     FOR_EACH_STRIPE(self, stripe)
-        if (load(&stripe->spares.first) != NULL)
+        if (stripe->spares.first != NULL && load(&stripe->spares.first->keeping) == SPARE)
             Py_VISIT(self->state->section_type);
 #endif
     return 0;
 }
 
-static void
-cell_dealloc(Cell *self)
-{
+static void cell_dealloc(Cell *self) {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     if (self->previous != NULL) {
@@ -814,15 +772,11 @@ cell_dealloc(Cell *self)
     Py_DECREF(type);
 }
 
-static PyObject *
-cell_repr(Cell *self)
-{
+static PyObject *cell_repr(Cell *self) {
     return PyUnicode_FromFormat("<ref_proxy._core.Cell %R, %s>", self->name, load(&self->current) == NULL ? "denied" : "live");
 }
 
-static PyObject *
-cell_publish(Cell *self, PyObject *resource)
-{
+static PyObject *cell_publish(Cell *self, PyObject *resource) {
     Publication *fresh = publication_new(resource, 0);
     if (fresh == NULL)
         return NULL;
@@ -835,26 +789,20 @@ cell_publish(Cell *self, PyObject *resource)
     return Py_BuildValue("KN", number, old);
 }
 
-static PyObject *
-cell_final(Cell *self)
-{
+static PyObject *cell_final(Cell *self) {
     lock(&self->publishing);
     PyObject *final = Py_XNewRef(self->final);
     unlock(&self->publishing);
     return final != NULL ? final : Py_NewRef(Py_None);
 }
 
-static PyObject *
-cell_deny(Cell *self, PyObject *Py_UNUSED(ignored))
-{
+static PyObject *cell_deny(Cell *self, PyObject *Py_UNUSED(ignored)) {
     unsigned long long number;
     Py_XDECREF(cell_exchange(self, NULL, &number));
     return cell_final(self);
 }
 
-static PyObject *
-cell_clear(Cell *self, PyObject *Py_UNUSED(ignored))
-{
+static PyObject *cell_clear(Cell *self, PyObject *Py_UNUSED(ignored)) {
     lock(&self->publishing);
     PyObject *final = self->final;
     self->final = NULL;
@@ -863,9 +811,7 @@ cell_clear(Cell *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-static PyObject *
-cell_drained(Cell *self, PyObject *args)
-{
+static PyObject *cell_drained(Cell *self, PyObject *args) {
     unsigned long long first, last;
     if (!PyArg_ParseTuple(args, "KK:drained", &first, &last))
         return NULL;
@@ -885,9 +831,7 @@ typedef struct {
 } Record;
 
 /* Copies out up to `room` records, with a reference each, and returns how many there are. Nothing is allocated under a lock. */
-static size_t
-cell_copy_sections(Cell *self, unsigned long long first, unsigned long long last, Record *records, size_t room)
-{
+static size_t cell_copy_sections(Cell *self, unsigned long long first, unsigned long long last, Record *records, size_t room) {
     size_t count = 0;
     uint64_t here = PyThreadState_Get()->id;
     lock(&self->publishing);
@@ -906,9 +850,7 @@ cell_copy_sections(Cell *self, unsigned long long first, unsigned long long last
     return count;
 }
 
-static PyObject *
-cell_sections(Cell *self, PyObject *args)
-{
+static PyObject *cell_sections(Cell *self, PyObject *args) {
     unsigned long long first, last;
     if (!PyArg_ParseTuple(args, "KK:sections", &first, &last))
         return NULL;
@@ -939,24 +881,18 @@ cell_sections(Cell *self, PyObject *args)
     return list;
 }
 
-static PyObject *
-cell_live(Cell *self, void *Py_UNUSED(closure))
-{
+static PyObject *cell_live(Cell *self, void *Py_UNUSED(closure)) {
     return PyBool_FromLong(load(&self->current) != NULL);
 }
 
-static PyObject *
-cell_number(Cell *self, void *Py_UNUSED(closure))
-{
+static PyObject *cell_number(Cell *self, void *Py_UNUSED(closure)) {
     lock(&self->publishing);
     unsigned long long number = self->number;
     unlock(&self->publishing);
     return PyLong_FromUnsignedLongLong(number);
 }
 
-static PyObject *
-cell_sizeof(Cell *self, PyObject *Py_UNUSED(ignored))
-{
+static PyObject *cell_sizeof(Cell *self, PyObject *Py_UNUSED(ignored)) {
     size_t size = (size_t)Py_TYPE(self)->tp_basicsize;
 #ifdef Py_GIL_DISABLED
     if (load(&self->many) != NULL)
@@ -969,13 +905,18 @@ cell_sizeof(Cell *self, PyObject *Py_UNUSED(ignored))
 
 /* The child is alone: the sections of all other threads are ended, whoever held a lock is gone, and nobody waits.
  * Returns the publications that this completed, linked by `newer`. */
-static Publication *
-cell_purge(Cell *cell, unsigned long here)
-{
+static Publication *cell_purge(Cell *cell, unsigned long here) {
     Publication *completed = NULL;
     unlock(&cell->publishing);
     FOR_EACH_STRIPE(cell, stripe) {
         unlock(&stripe->lock);
+#ifdef Py_GIL_DISABLED
+        Section *kept = stripe->spares.first;
+        if (kept != NULL && load(&kept->keeping) == PARKED) { /* perhaps by a thread that is gone: it would block the place for good */
+            store(&kept->keeping, LOOSE);
+            stripe->spares.first = NULL;
+        }
+#endif
         for (Section *s = stripe->sections, *next; s != NULL; s = next) {
             next = s->next;
             if (s->ident == here)
@@ -995,9 +936,7 @@ cell_purge(Cell *cell, unsigned long here)
     return completed;
 }
 
-static PyObject *
-core_after_fork(PyObject *module, PyObject *Py_UNUSED(ignored))
-{
+static PyObject *core_after_fork(PyObject *module, PyObject *Py_UNUSED(ignored)) {
     State *state = PyModule_GetState(module);
     unsigned long here = PyThreadState_Get()->thread_id;
     unlock(&state->lock);
@@ -1023,6 +962,79 @@ core_after_fork(PyObject *module, PyObject *Py_UNUSED(ignored))
     }
     Py_RETURN_NONE;
 }
+
+/* ---- Documentation: the same words as in the Python twin ---- */
+
+static const char proxy_doc[] =
+    "Proxy(cell, name=None, /)\n--\n\n"
+    "A weak handle on a provider's resource: share one among all consumers, or give each its own.\n"
+    "\n"
+    "Made by `provider.proxy(name)`. It never keeps the resource alive, nothing of an access lives in it, and it costs a removal\n"
+    "nothing: S1, S10, S20. Threads, tasks, signal handlers: any. Source: `struct ref_proxy`, without the index that it stored.\n"
+    "\n"
+    ">>> from ref_proxy import Provider, Revoked\n"
+    ">>> provider = Provider([\"a resource\"], name=\"line\")\n"
+    ">>> proxy = provider.proxy(\"reader\")\n"
+    ">>> with proxy.access() as resource:\n"
+    "...     print(resource)\n"
+    "['a resource']\n"
+    ">>> provider.revoke()\n"
+    "True\n"
+    ">>> with proxy.try_access() as resource:\n"
+    "...     print(resource)\n"
+    "None";
+
+static const char proxy_access_doc[] =
+    "access($self, /)\n--\n\n"
+    "Begin a section and return it: `with proxy.access() as resource:`.\n"
+    "\n"
+    "Guarantees: S1, S2, S5, S12, S13. Blocks: never. Raises: `Revoked` once the resource is gone, `ValueError` if the proxy is\n"
+    "closed; nothing is held then. Cost: that of a context manager which does nothing. Source: `ref_proxy_get()`.";
+
+static const char proxy_try_access_doc[] =
+    "try_access($self, /)\n--\n\n"
+    "Begin a section and return it; once the resource is gone, a refused one, whose resource is None.\n"
+    "\n"
+    "As `access()` otherwise. Nothing is owed for a refused one. Source: `REF_PROXY_GET()`.";
+
+static const char proxy_close_doc[] =
+    "close($self, /)\n--\n\n"
+    "Refuse all further accesses through this proxy, with `ValueError`. Its open sections go on. May be called again.\n"
+    "\n"
+    "Source: `ref_proxy_free()`.";
+
+static const char proxy_revoked_doc[] =
+    "Whether the resource is gone. If not, it may be in a moment: only an access holds it.";
+
+static const char section_doc[] =
+    "One access, from its start to its end: while it is open the resource is not released.\n"
+    "\n"
+    "Made by `proxy.access()`. It may be ended in another thread than it began in, nest, sleep and cross an `await`. Dropped while\n"
+    "open it ends, with a `ResourceWarning`: S1, S9, S18. Source: what `srcu_read_lock()` returns, as an object.\n"
+    "\n"
+    ">>> from ref_proxy import Provider\n"
+    ">>> provider = Provider([\"a resource\"], name=\"line\")\n"
+    ">>> section = provider.proxy(\"reader\").access()\n"
+    ">>> section.resource\n"
+    "['a resource']\n"
+    ">>> section.end()\n"
+    ">>> section.resource\n"
+    "Traceback (most recent call last):\n"
+    "ValueError: the section of proxy 'reader' of 'line' has ended: the resource may be used only inside it";
+
+static const char section_resource_doc[] =
+    "The resource; None where the access was refused. Raises `ValueError` after the end.";
+
+static const char section_end_doc[] =
+    "end($self, /)\n--\n\n"
+    "End the section, in whatever thread. May be called again. Never blocks. Source: `ref_proxy_put()`.";
+
+static const char section_detach_doc[] =
+    "detach($self, /)\n--\n\n"
+    "Say that another thread or task is going to end this section.\n"
+    "\n"
+    "A removal in the thread that began it then waits for it, as for any other, where it would raise `RevokeDeadlock`. Raises:\n"
+    "`ValueError` after the end. Source: `srcu_down_read()`.";
 
 /* ---- Types and module ---- */
 
@@ -1059,14 +1071,14 @@ static PyType_Slot cell_slots[] = {
 };
 
 static PyMethodDef proxy_methods[] = {
-    {"access", (PyCFunction)proxy_access, METH_NOARGS, NULL},
-    {"try_access", (PyCFunction)proxy_try_access, METH_NOARGS, NULL},
-    {"close", (PyCFunction)proxy_close, METH_NOARGS, NULL},
+    {"access", (PyCFunction)proxy_access, METH_NOARGS, proxy_access_doc},
+    {"try_access", (PyCFunction)proxy_try_access, METH_NOARGS, proxy_try_access_doc},
+    {"close", (PyCFunction)proxy_close, METH_NOARGS, proxy_close_doc},
     COMMON_METHODS,
 };
 
 static PyGetSetDef proxy_getset[] = {
-    {"revoked", (getter)proxy_revoked, NULL, NULL, NULL},
+    {"revoked", (getter)proxy_revoked, NULL, proxy_revoked_doc, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -1077,25 +1089,27 @@ static PyMemberDef proxy_members[] = {
 };
 
 static PyType_Slot proxy_slots[] = {
+    {Py_tp_doc, (void *)proxy_doc},
     {Py_tp_new, proxy_new},         {Py_tp_traverse, proxy_traverse}, {Py_tp_dealloc, proxy_dealloc},
     {Py_tp_repr, proxy_repr},         {Py_tp_methods, proxy_methods}, {Py_tp_getset, proxy_getset},     {Py_tp_members, proxy_members},
     {0, NULL},
 };
 
 static PyMethodDef section_methods[] = {
-    {"end", (PyCFunction)section_end_method, METH_NOARGS, NULL},
-    {"detach", (PyCFunction)section_detach, METH_NOARGS, NULL},
+    {"end", (PyCFunction)section_end_method, METH_NOARGS, section_end_doc},
+    {"detach", (PyCFunction)section_detach, METH_NOARGS, section_detach_doc},
     {"__enter__", (PyCFunction)section_enter, METH_NOARGS, NULL},
     {"__exit__", (PyCFunction)(void (*)(void))section_exit, METH_FASTCALL, NULL},
     COMMON_METHODS,
 };
 
 static PyGetSetDef section_getset[] = {
-    {"resource", (getter)section_resource, NULL, NULL, NULL},
+    {"resource", (getter)section_resource, NULL, section_resource_doc, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot section_slots[] = {
+    {Py_tp_doc, (void *)section_doc},
     {Py_tp_traverse, section_traverse}, {Py_tp_dealloc, section_dealloc},
     {Py_tp_repr, section_repr},       {Py_tp_methods, section_methods},   {Py_tp_getset, section_getset},
     {0, NULL},
@@ -1104,9 +1118,7 @@ static PyType_Slot section_slots[] = {
 static PyType_Spec cell_spec = {"ref_proxy._core.Cell", sizeof(Cell), 0, FLAGS, cell_slots};
 static PyType_Spec proxy_spec = {"ref_proxy.Proxy", sizeof(Proxy), 0, FLAGS, proxy_slots};
 static PyType_Spec section_spec = {"ref_proxy.Section", sizeof(Section), 0, FLAGS | Py_TPFLAGS_DISALLOW_INSTANTIATION, section_slots};
-static int
-core_exec(PyObject *module)
-{
+static int core_exec(PyObject *module) {
     State *state = PyModule_GetState(module);
     struct {
         PyTypeObject **type;
@@ -1129,9 +1141,7 @@ core_exec(PyObject *module)
     return PyModule_AddStringConstant(module, "BACKEND", "c");
 }
 
-static int
-core_traverse(PyObject *module, visitproc visit, void *arg)
-{
+static int core_traverse(PyObject *module, visitproc visit, void *arg) {
     State *state = PyModule_GetState(module);
     Py_VISIT(state->cell_type);
     Py_VISIT(state->proxy_type);
@@ -1144,9 +1154,7 @@ core_traverse(PyObject *module, visitproc visit, void *arg)
     return 0;
 }
 
-static int
-core_clear(PyObject *module)
-{
+static int core_clear(PyObject *module) {
     State *state = PyModule_GetState(module);
     spares_free(&state->spares);
     Py_CLEAR(state->cell_type);
@@ -1156,9 +1164,7 @@ core_clear(PyObject *module)
     return 0;
 }
 
-static void
-core_free(void *module)
-{
+static void core_free(void *module) {
     (void)core_clear(module);
 }
 
@@ -1182,8 +1188,6 @@ static PyModuleDef core_module = {
     PyModuleDef_HEAD_INIT, "ref_proxy._core", NULL, sizeof(State), core_methods, core_slots, core_traverse, core_clear, core_free,
 };
 
-PyMODINIT_FUNC
-PyInit__core(void)
-{
+PyMODINIT_FUNC PyInit__core(void) {
     return PyModuleDef_Init(&core_module);
 }

@@ -9,34 +9,35 @@ Read this file first. The words:
 
 and the whole algorithm:
 
-    access    load the cell's publication [LOAD], join it [JOIN], and look again whether it is still the published one
-              [RECHECK]; if it is not, leave it and begin anew, and if there is none, refuse
+    access    load the newest publication [LOAD], join it [JOIN], and look again whether it has been retired [RECHECK]; if so leave it
+              and begin anew; where nothing is published any more, refuse
     end       leave the publication [LEAVE]; the last one to leave a retired publication wakes those who wait [WAKE]
-    publish   put a new publication, or none, in the place of the old one [PUBLISH], then look whether anybody is left in
-              the old one [SCAN]; it can be empty only once
+    publish   give the newest publication a successor, which is a new one, or none at all [PUBLISH]: with that it is retired. Then
+              look whether anybody is still in it [SCAN]
 
-A grace period is the wait until one retired publication is empty. Newer sections join newer publications, so they cannot
-prolong it. Whoever is inside can be read off the publication: which proxy, which thread.
+A grace period is the wait until one retired publication is empty. Newer sections join newer publications, so they cannot prolong
+it. Whoever is inside can be read off the publication: which proxy, which thread.
 
-Nothing here takes a lock that another thread may hold while it runs foreign code: an access may interrupt another one, in a
-signal handler, a finaliser or a weakref callback, at any instruction. What must be atomic is one call of a dict's method.
-The orderings, each with its partner, and what would go wrong without them:
+There is no lock. An access, an end or a removal may interrupt another one at any instruction, in a signal handler, a finaliser or a
+weakref callback, and Ctrl-C may break any of them off: a lock would be held then by somebody who waits for it, or by nobody. What has
+to be atomic is one call of a dict's method: [JOIN] and [LEAVE] are an item set and a `pop`, and [PUBLISH] is a `setdefault`, which
+lets exactly one successor in. The orderings, each with its partner, and what would go wrong without them:
 
-    [PUBLISH] before [SCAN], against [JOIN] before [RECHECK]: an access that the scan does not see has joined after it, and so
-        sees what was published before it. Otherwise a section could hold a resource that is being released.
-    [LEAVE] before [WAKE], against [PUBLISH] before [SCAN]: of the last section and the remover at least one sees the other's
-        step. Otherwise the remover would sleep on, with nobody left to wake it.
-    in [WAKE] and [DRAINED] "retired" is asked before "empty": asked the other way round, an access could join between the two
-        answers, be granted, and be overlooked.
+    [PUBLISH] before [SCAN], against [JOIN] before [RECHECK]: an access that the scan does not see joins after it, and so finds the
+        publication retired. Otherwise a section could hold a resource that is being released.
+    [LEAVE] before [WAKE], against [PUBLISH] before [SCAN]: of the last section and the remover at least one sees the other's step.
+        Otherwise the remover would sleep on, with nobody left to wake it.
+    In [WAKE] and [SCAN] "retired" is asked before "empty". Asked the other way round, an access could join between the two answers, be
+        granted, and be overlooked.
 
-Without the GIL a dict's own lock makes [JOIN] and [LEAVE] single steps, and orders them; `docs/algorithm.md` has the argument.
+Without the GIL a dict's own lock makes these calls single steps, and orders them; `docs/algorithm.md` has the argument.
 """
 
 from __future__ import annotations
 
 import errno
 import warnings
-from _thread import RLock, _local, get_ident
+from _thread import _local, get_ident
 from types import GenericAlias
 from typing import final
 from weakref import WeakSet
@@ -47,7 +48,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
-    from typing import Any, NoReturn
+    from typing import Any, NoReturn, Self
 
 __all__ = ["BACKEND", "Cell", "Proxy", "Section", "after_fork"]
 
@@ -81,7 +82,6 @@ class _Member:
 
 _here = _Here()
 _cells: WeakSet[Cell] = WeakSet()
-_swapping = RLock()  # held for the few loads and stores of [PUBLISH] alone, never by a reader, and no foreign code runs under it
 
 
 def _uncopied(self: object, protocol: Any, /) -> NoReturn:
@@ -96,12 +96,14 @@ def _sealed(cls: type) -> NoReturn:
 class _Publication:
     """One published resource, with the sections that hold it; `number` counts a cell's publications from 1."""
 
-    __slots__ = ("members", "number", "resource")
+    __slots__ = ("members", "next", "number", "previous", "resource")
 
-    def __init__(self, number: int, resource: Any) -> None:
+    def __init__(self, number: int, resource: Any, previous: _Publication | None) -> None:
         self.number = number
         self.resource = resource
         self.members: dict[_Member, None] = {}
+        self.next: dict[str, _Publication | None] = {}  # empty: not retired; else its one item is the successor, or None
+        self.previous = previous  # an older one that may still have members
 
 
 @final
@@ -109,11 +111,12 @@ class Cell:
     """What a provider and its proxies share.
 
     `wake()` is called whenever a section is the last one to leave a retired publication, by the thread that ended it: also
-    out of a signal handler or a finaliser, so it must not block. It is not called for a publication that nobody was in.
+    out of a signal handler or a finaliser, so it must not block. It may be called more than once, and is not called for a publication
+    that nobody was in.
     """
 
-    __slots__ = ("__weakref__", "_current", "_final", "_number", "_retired", "_wake", "name")
-    __class_getitem__ = classmethod(GenericAlias)
+    __slots__ = ("__weakref__", "_hint", "_wake", "name")
+    __class_getitem__: classmethod[Any, [Any], GenericAlias] = classmethod(GenericAlias)
     __init_subclass__ = _sealed
     __reduce_ex__ = _uncopied
 
@@ -122,80 +125,82 @@ class Cell:
             raise TypeError(f"the name of a cell must be a str, not {type(name).__name__}")
         self.name = name
         self._wake = wake
-        self._current: _Publication | None = _Publication(1, resource)
-        self._number = 1
-        self._final: _Publication | None = None
-        self._retired: dict[int, _Publication] = {}  # by number, those that may still have members
+        self._hint = _Publication(1, resource, None)  # the newest publication, or one from which it is found
         _cells.add(self)
+
+    def _newest(self) -> _Publication:
+        newest = self._hint
+        while newest.next:
+            following = newest.next[""]
+            if following is None:
+                break
+            newest = following
+        self._hint = newest  # another thread may set it back: then the next one has to walk
+        return newest
+
+    def _undrained(self) -> list[_Publication]:
+        """The publications that may have members, newest first. Those that turn out to have none are forgotten on the way."""
+        publication = self._newest()
+        found = [publication]
+        while (older := publication.previous) is not None:
+            if older.members:  # [SCAN]; it is retired, for it has a successor
+                found.append(older)
+                publication = older
+            else:
+                older.resource = None
+                publication.previous = older.previous
+        return found
 
     @property
     def live(self) -> bool:
         """Whether a resource is published."""
-        return self._current is not None
+        return not self._newest().next
 
     @property
     def number(self) -> int:
         """The number of the publication that is current, or was the last one."""
-        return self._number
+        return self._newest().number
 
     def publish(self, resource: Any, /) -> tuple[int, Any] | None:
         """Put `resource` in the place of what is published, and return the number and the resource of what was.
 
         None, and nothing done, when nothing is published any more.
         """
-        fresh = _Publication(0, resource)
-        with _swapping:
-            old = self._current
-            if old is None:
+        while True:
+            old = self._newest()
+            was = old.resource
+            fresh = _Publication(old.number + 1, resource, old)
+            following = old.next.setdefault("", fresh)  # [PUBLISH]
+            if following is fresh:
+                return old.number, was
+            if following is None:
                 return None
-            self._number = fresh.number = old.number + 1
-            self._retired[old.number] = old
-            self._current = fresh  # [PUBLISH]
-        self._scan(old)
-        return old.number, old.resource
 
     def deny(self) -> Any:
         """Publish nothing any more. Return the final resource, the first time and again, until `clear()`; then None."""
-        with _swapping:
-            old = self._current
-            if old is not None:
-                self._final = old
-                self._retired[old.number] = old
-                self._current = None  # [PUBLISH]
-        final = self._final
-        if final is None:
-            return None
-        self._scan(final)
-        return final.resource
+        while True:
+            old = self._newest()
+            if old.next.setdefault("", None) is None:  # [PUBLISH]
+                return old.resource
 
     def clear(self) -> None:
         """Let go of the final resource."""
-        self._final = None
-
-    def _scan(self, old: _Publication) -> None:
-        if not old.members:  # [SCAN]
-            self._retired.pop(old.number, None)
+        self._newest().resource = None
 
     def drained(self, first: int, last: int, /) -> bool:
         """Whether the publications `first` to `last` are retired and all their sections have ended."""
-        current = self._current  # [DRAINED] asked first: what is retired stays retired
-        if current is not None and current.number <= last:
+        undrained = self._undrained()
+        newest = undrained[0]
+        if not newest.next and newest.number <= last:
             return False
-        for publication in list(self._retired.values()):
-            if first <= publication.number <= last:
-                if publication.members:
-                    return False
-                self._retired.pop(publication.number, None)
-        return True
+        return not any(p.members for p in undrained if first <= p.number <= last)  # [SCAN]
 
     def sections(self, first: int, last: int, /) -> list[tuple[Proxy, int, bool, bool]]:
         """The open sections of the publications `first` to `last`: proxy, thread number, this thread's own?, detached?"""
-        current = self._current
-        publications = [*list(self._retired.values()), *([] if current is None else [current])]
         here = _here.thread
         return [
             (member.proxy, member.thread.ident, member.thread is here, member.detached)
-            for publication in publications
+            for publication in reversed(self._undrained())
             if first <= publication.number <= last
             for member in list(publication.members)
         ]
@@ -204,9 +209,8 @@ class Cell:
         try:
             return publication.members.pop(member, self) is None  # [LEAVE]
         finally:  # also when Ctrl-C strikes between the two: nobody else might come by to wake a remover
-            if self._current is not publication and not publication.members:  # asked in this order
-                if self._retired.pop(publication.number, None) is not None:
-                    self._wake()  # [WAKE]
+            if publication.next and not publication.members:  # asked in this order
+                self._wake()  # [WAKE]
 
     def __repr__(self) -> str:
         return f"<ref_proxy._core.Cell {self.name!r}, {'live' if self.live else 'denied'}>"
@@ -214,8 +218,26 @@ class Cell:
 
 @final
 class Proxy:
+    """A weak handle on a provider's resource: share one among all consumers, or give each its own.
+
+    Made by `provider.proxy(name)`. It never keeps the resource alive, nothing of an access lives in it, and it costs a removal
+    nothing: S1, S10, S20. Threads, tasks, signal handlers: any. Source: `struct ref_proxy`, without the index that it stored.
+
+    >>> from ref_proxy import Provider, Revoked
+    >>> provider = Provider(["a resource"], name="line")
+    >>> proxy = provider.proxy("reader")
+    >>> with proxy.access() as resource:
+    ...     print(resource)
+    ['a resource']
+    >>> provider.revoke()
+    True
+    >>> with proxy.try_access() as resource:
+    ...     print(resource)
+    None
+    """
+
     __slots__ = ("__weakref__", "_cell", "_closed", "name")
-    __class_getitem__ = classmethod(GenericAlias)
+    __class_getitem__: classmethod[Any, [Any], GenericAlias] = classmethod(GenericAlias)
     __init_subclass__ = _sealed
     __reduce_ex__ = _uncopied
 
@@ -229,6 +251,11 @@ class Proxy:
         self.name = name
 
     def access(self) -> Section:
+        """Begin a section and return it: `with proxy.access() as resource:`.
+
+        Guarantees: S1, S2, S5, S12, S13. Blocks: never. Raises: `Revoked` once the resource is gone, `ValueError` if the proxy is
+        closed; nothing is held then. Cost: that of a context manager which does nothing. Source: `ref_proxy_get()`.
+        """
         section = self.try_access()
         if section._member is None:
             raise Revoked(
@@ -238,6 +265,10 @@ class Proxy:
         return section
 
     def try_access(self) -> Section:
+        """Begin a section and return it; once the resource is gone, a refused one, whose resource is None.
+
+        As `access()` otherwise. Nothing is owed for a refused one. Source: `REF_PROXY_GET()`.
+        """
         if self._closed:
             raise ValueError(f"{_describe(self)} is closed: get another one from the provider")
         cell = self._cell
@@ -245,24 +276,31 @@ class Proxy:
         section._proxy = self
         section._member = section._publication = None
         while True:
-            publication = cell._current  # [LOAD]
-            if publication is None:
-                section._member = None
-                return section
+            publication = cell._hint  # [LOAD]
+            if publication.next:
+                publication = cell._newest()
+                if publication.next:
+                    section._member = None
+                    return section
             # The section knows where it is a member before it is one, so that an exception in between (Ctrl-C) ends it.
             section._member = member = _Member(self)
             section._publication = publication
             publication.members[member] = None  # [JOIN]
-            if cell._current is publication:  # [RECHECK]
+            if not publication.next:  # [RECHECK]
                 return section
             section._publication = None
             cell._leave(publication, member)
 
     @property
     def revoked(self) -> bool:
-        return self._cell._current is None
+        """Whether the resource is gone. If not, it may be in a moment: only an access holds it."""
+        return not self._cell.live
 
     def close(self) -> None:
+        """Refuse all further accesses through this proxy, with `ValueError`. Its open sections go on. May be called again.
+
+        Source: `ref_proxy_free()`.
+        """
         self._closed = True
 
     def __repr__(self) -> str:
@@ -276,8 +314,24 @@ def _describe(proxy: Proxy) -> str:
 
 @final
 class Section:
+    """One access, from its start to its end: while it is open the resource is not released.
+
+    Made by `proxy.access()`. It may be ended in another thread than it began in, nest, sleep and cross an `await`. Dropped while
+    open it ends, with a `ResourceWarning`: S1, S9, S18. Source: what `srcu_read_lock()` returns, as an object.
+
+    >>> from ref_proxy import Provider
+    >>> provider = Provider(["a resource"], name="line")
+    >>> section = provider.proxy("reader").access()
+    >>> section.resource
+    ['a resource']
+    >>> section.end()
+    >>> section.resource
+    Traceback (most recent call last):
+    ValueError: the section of proxy 'reader' of 'line' has ended: the resource may be used only inside it
+    """
+
     __slots__ = ("_member", "_proxy", "_publication")
-    __class_getitem__ = classmethod(GenericAlias)
+    __class_getitem__: classmethod[Any, [Any], GenericAlias] = classmethod(GenericAlias)
     __init_subclass__ = _sealed
     __reduce_ex__ = _uncopied
 
@@ -285,11 +339,12 @@ class Section:
     _member: _Member | None  # None: the access was refused
     _publication: _Publication | None  # None: refused, or ended
 
-    def __new__(cls) -> NoReturn:
+    def __new__(cls) -> Self:
         raise TypeError("cannot create 'ref_proxy.Section' instances")
 
     @property
     def resource(self) -> Any:
+        """The resource; None where the access was refused. Raises `ValueError` after the end."""
         publication = self._publication
         if publication is not None:
             return publication.resource
@@ -298,6 +353,7 @@ class Section:
         raise ValueError(f"the section of {_describe(self._proxy)} has ended: the resource may be used only inside it")
 
     def end(self) -> None:
+        """End the section, in whatever thread. May be called again. Never blocks. Source: `ref_proxy_put()`."""
         self._end()
 
     def _end(self) -> bool:
@@ -310,6 +366,11 @@ class Section:
         return left
 
     def detach(self) -> None:
+        """Say that another thread or task is going to end this section.
+
+        A removal in the thread that began it then waits for it, as for any other, where it would raise `RevokeDeadlock`. Raises:
+        `ValueError` after the end. Source: `srcu_down_read()`.
+        """
         if self._member is not None:
             self.resource  # noqa: B018  (raises where the section has ended)
             self._member.detached = True
@@ -342,12 +403,9 @@ Proxy.__module__ = Section.__module__ = "ref_proxy"
 
 def after_fork() -> None:
     """In a forked child: end the sections of all the threads that it does not have."""
-    global _swapping
-    _swapping = RLock()
     here = _here.thread
     for cell in list(_cells):
-        current = cell._current
-        for publication in [*list(cell._retired.values()), *([] if current is None else [current])]:
+        for publication in cell._undrained():
             for member in list(publication.members):
                 if member.thread is not here:
                     cell._leave(publication, member)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from . import report
 from ._backend import Cell, Proxy
-from .errors import RevokeDeadlock, Revoked, RevokeTimeout
+from .errors import Revoked, RevokeDeadlock, RevokeTimeout
 from .srcu import Bell, Claim, check_timeout, start
 
 if TYPE_CHECKING:
@@ -24,6 +24,16 @@ __all__ = ["Provider", "Revocation"]
 
 T = TypeVar("T")
 _numbers = count(1)
+
+
+def _refuse_own_sections(cell: Cell, first: int, last: int) -> None:
+    for proxy, _, mine, detached in cell.sections(first, last):
+        if mine and not detached:
+            who = "a proxy" if proxy.name is None else f"proxy {proxy.name!r}"
+            raise RevokeDeadlock(
+                f"{cell.name!r} cannot be removed in here: it would wait for a section of {who} that this very thread opened; end "
+                "that section first, or detach() it if another thread or task is going to end it"
+            )
 
 
 class Revocation(Generic[T]):
@@ -72,12 +82,7 @@ class Revocation(Generic[T]):
     @property
     def done(self) -> bool:
         """Whether the sections have ended, and the resource, where this removal is to release it, has been released."""
-        if not self._final:
-            return self._drained()
-        claim = self._claims.get("release")
-        if claim is not None and claim.left_behind:
-            self._settle("done")  # the parent's thread is releasing it: to this process, a forked child, it is gone
-        return "done" in self._claims
+        return self._over("release") if self._final else self._drained()
 
     @property
     def resource(self) -> T | None:
@@ -102,54 +107,57 @@ class Revocation(Generic[T]):
     # The steps, in their order. Each may be taken again: it does what is left of it.
 
     def _refuse_deadlock(self) -> None:
-        for proxy, _, mine, detached in self._cell.sections(self._first, self._last or self._cell.number):
-            if mine and not detached:
-                who = "a proxy" if proxy.name is None else f"proxy {proxy.name!r}"
-                raise RevokeDeadlock(
-                    f"{self._cell.name!r} cannot be removed in here: it would wait for a section of {who} that this very thread "
-                    "opened; end that section first, or detach() it if another thread or task is going to end it"
-                )
-        claim = self._claims.get("release")
-        if claim is not None and claim.mine and "done" not in self._claims:
-            raise RevokeDeadlock(f"{self._cell.name!r} cannot be removed in here: this very thread is running its release")
+        _refuse_own_sections(self._cell, self._first, self._last or self._cell.number)
+        for step in ("interrupt", "release"):
+            claim = self._claims.get(step)
+            if claim is not None and claim.mine and not self._over(step):
+                raise RevokeDeadlock(f"{self._cell.name!r} cannot be removed in here: this very thread is running its {step}")
 
     def _deny(self) -> None:
         resource = self._cell.deny()
         self._last = self._cell.number
         if self._since is None:
             self._since = monotonic()
-        if "done" not in self._claims:
-            self._resource = resource
+        self._resource = resource
+        if "release over" in self._claims:  # meanwhile, by another thread
+            self._resource = None
+
+    def _over(self, step: str) -> bool:
+        """Whether a hook has been run, or need not be. Each is run once, by the thread that claims it."""
+        if f"{step} over" in self._claims:
+            return True
+        claim = self._claims.get(step)
+        if claim is None or not claim.left_behind:
+            return False
+        self._claims[f"{step} over"] = claim  # this is a forked child: what the parent's thread is doing is the parent's affair
+        return True
 
     def _run_interrupt(self) -> None:
-        interrupt, resource = self._interrupt, self._resource
-        if interrupt is None or resource is None:
-            return
-        me = Claim()
+        me, interrupt, resource = Claim(), self._interrupt, self._resource
         try:
-            if self._claims.setdefault("interrupt", me) is me:
+            if interrupt is None or self._claims.setdefault("interrupt", me) is not me:
+                return
+            if resource is not None:
                 interrupt(resource)
         except Exception:
             report.logger().exception("%r: interrupt failed; the removal goes on", self._cell.name)
-        except BaseException:  # Ctrl-C: the readers may still be blocked, so whoever carries on interrupts them again
+        except BaseException:  # Ctrl-C: readers may still be blocked, so whoever carries on interrupts them again
             if self._claims.get("interrupt") is me:
                 self._claims.pop("interrupt", None)
+            self._bell.ring()
             raise
+        self._claims["interrupt over"] = me
+        self._bell.ring()
 
     def _drained(self) -> bool:
         return self._cell.drained(self._first, self._last)
 
-    def _stirred(self) -> bool:
-        return self.done or (self._drained() and "release" not in self._claims)
+    def _due(self) -> bool:
+        """Whether the release may run: nobody is inside, nor in the interrupt, and nobody has taken it upon himself."""
+        return "release" not in self._claims and self._drained() and (self._interrupt is None or self._over("interrupt"))
 
-    def _finish(self, deadline: float | None) -> bool | None:
-        """Wait, and release: True for the one who did, False for all others, None when the time ran out."""
-        while not self.done:
-            if self._drained() and self._run_release():
-                return True
-            if not self._bell.wait(self._stirred, deadline):
-                return None
-        return False
+    def _stirred(self) -> bool:
+        return self.done or self._due() or (self._interrupt is not None and "interrupt" not in self._claims)
 
     def _run_release(self) -> bool:
         me, begun = Claim(), False
@@ -163,39 +171,48 @@ class Revocation(Generic[T]):
             return True
         finally:
             if begun:
-                self._settle("done")
-                self._bell.ring()
-            elif self._claims.get("release") is me:  # Ctrl-C before it began: somebody else may
+                self._claims["release over"] = me  # one store, first: Ctrl-C cannot come between
+            elif self._claims.get("release") is me:
                 self._claims.pop("release", None)
+            try:
+                if begun:
+                    self._resource = None
+                    self._cell.clear()
+            finally:
                 self._bell.ring()
 
-    def _settle(self, what: str) -> None:
-        self._claims[what] = Claim()
-        self._resource = None
-        self._cell.clear()
+    def _finish(self, deadline: float | None) -> bool | None:
+        """Wait, and release: True for the one who did, False for all others, None when the time ran out."""
+        while not self.done:
+            if self._final:
+                self._run_interrupt()
+                if self._due() and self._run_release():
+                    return True
+            if not self._bell.wait(self._stirred if self._final else self._drained, deadline):
+                return None
+        return False
 
-    # Without anybody waiting: the release runs in a thread of its own, never in a reader's, a finaliser's or a signal handler's.
+    # With nobody waiting: the release runs in a thread of its own, never in a reader's, a finaliser's or a signal handler's.
 
     def _finish_later(self) -> None:
-        self._bell.hang(self, self._start_finish)
+        self._bell.hang(self._start_finish)
         if self._stirred():
             self._start_finish()
 
     def _start_finish(self) -> None:
-        self._bell.unhang(self)
-        if self._release is None and self._drained():
+        if self._release is None and self._due():
             self._run_release()  # nothing that could block
-        else:
+        elif not self.done:
             start(self._finish_here)
 
     def _finish_here(self) -> None:
         try:
             self._run_interrupt()
-            if not self.done and self._drained():
+            if self._due():
                 self._run_release()
         except BaseException:
             report.logger().exception("%r: release failed; the resource counts as released", self._cell.name)
-        if not self.done and "release" not in self._claims:
+        if not self.done:
             self._finish_later()
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
@@ -350,13 +367,12 @@ class Provider(Generic[T]):
             raise TypeError("the resource of a Provider cannot be None: revoke() removes it")
         deadline = None if timeout is None else monotonic() + timeout
         number = self._cell.number
-        Revocation(self._cell, self._bell, replaced=(number, new))._refuse_deadlock()
+        _refuse_own_sections(self._cell, number, number)
         replaced = self._cell.publish(new)
         if replaced is None:
             raise Revoked(errno.ENODEV, f"{self.name!r} is revoked: nothing can be published any more; make a new Provider")
         pending: Revocation[T] = Revocation(self._cell, self._bell, replaced=replaced)
-        if not self._bell.wait(pending._drained, deadline):
-            self._outcome(pending, None, timeout)
+        self._outcome(pending, pending._finish(deadline), timeout)
         old: T = replaced[1]
         return old
 
@@ -364,7 +380,7 @@ class Provider(Generic[T]):
         if finished is not None:
             return finished
         found = removal.blockers()
-        inside = report.describe(found) if found else "nobody: another thread is running the release"
+        inside = report.describe(found) if found else "nobody: another thread is running a hook"
         raise RevokeTimeout(
             f"{self.name!r} was denied to everybody, but not released within {timeout} s. Still inside: {inside}. Call revoke() again "
             "to carry on"
@@ -394,10 +410,7 @@ class Provider(Generic[T]):
             return
         live = self._cell.live
         removal._deny()
-        if removal._interrupt is None or not live:
-            removal._finish_later()
-        else:  # the hook is foreign code, which may block: not here
-            start(removal._finish_here)
+        removal._finish_later()  # neither hook runs here: they are foreign code, which may block
         if live:
             warnings.warn(f"{self!r} was dropped while live: call revoke(), or use it in a `with`", ResourceWarning, source=self)
 

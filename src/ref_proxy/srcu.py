@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import _thread
+import atexit
 import os
+import sys
 from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
@@ -16,8 +18,8 @@ from ._backend import Cell, Proxy, Section
 from .errors import RevokeDeadlock, RevokeTimeout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
-    from typing import Any, TypeVarTuple, Unpack
+    from collections.abc import Callable
+    from typing import TypeVarTuple
 
     Args = TypeVarTuple("Args")
 
@@ -39,33 +41,49 @@ def check_timeout(timeout: float | None) -> None:
 class Bell:
     """Wakes whoever waits, from anywhere: also out of a signal handler or a finaliser that interrupts a waiter, or another ring.
 
-    Each waiter hangs up a rope, and takes it off again; `ring()` pulls each that hangs there, once. A rope is a callable that does
-    not block. There is no lock: a dict's single methods are atomic.
+    Each waiter hangs up a rope, and takes it off again; `ring()` pulls those that hang there. A rope is a callable that does not
+    block, and that may be pulled twice. There is no lock: a dict's single methods are atomic.
     """
 
     __slots__ = ("_ropes",)
 
     def __init__(self) -> None:
-        self._ropes: dict[Hashable, Callable[[], object]] = {}
+        self._ropes: dict[object, Callable[[], object]] = {}
 
-    def hang(self, key: Hashable, rope: Callable[[], object]) -> None:
-        self._ropes[key] = rope
+    def hang(self, rope: Callable[[], object]) -> object:
+        """Have `rope()` called at the next ring. Returns what `unhang()` takes."""
+        peg = object()
+        self._ropes[peg] = rope
+        return peg
 
-    def unhang(self, key: Hashable) -> None:
-        self._ropes.pop(key, None)
+    def unhang(self, peg: object) -> None:
+        self._ropes.pop(peg, None)
 
     def ring(self) -> None:
-        for key in list(self._ropes):
-            rope = self._ropes.pop(key, None)
-            if rope is not None:
-                rope()
+        try:
+            self._pull()
+        except BaseException:  # Ctrl-C in the midst of it: nobody else may come by to wake the rest
+            self._pull()
+            raise
+
+    def _pull(self) -> None:
+        for peg, rope in list(self._ropes.items()):
+            rope()
+            self.unhang(peg)  # not before: see above
 
     def wait(self, ready: Callable[[], bool], deadline: float | None = None) -> bool:
         """Block until `ready()`, looking again at each ring, or until `monotonic()` is past the deadline: then False."""
         while not ready():
             rung = _thread.allocate_lock()
             rung.acquire()
-            self.hang(rung, rung.release)
+
+            def rope(release: Callable[[], object] = rung.release) -> None:
+                try:
+                    release()
+                except RuntimeError:  # pulled twice
+                    pass
+
+            peg = self.hang(rope)
             try:
                 if ready():  # it may have rung before the rope hung there
                     return True
@@ -73,7 +91,7 @@ class Bell:
                 if not rung.acquire(timeout=left) and deadline is not None and monotonic() >= deadline:
                     return ready()
             finally:
-                self.unhang(rung)
+                self.unhang(peg)
         return True
 
 
@@ -97,15 +115,41 @@ class Claim:
         return self._pid != os.getpid() and not self.mine
 
 
+_jobs: dict[object, None] = {}
+_job_ended = Bell()
+EXIT_PATIENCE = 5.0  # seconds
+
+
 def start(job: Callable[[], object]) -> None:
     """Run `job()`, which reports its own failures, in a thread of its own; here, where none can be had (the interpreter is ending).
 
-    Never blocks the caller for the job's sake, so a finaliser may call it: `threading.Thread` would wait for the thread to come up.
+    Never blocks for the job's sake, so a finaliser may call it: `threading.Thread` would wait for the new thread to come up.
+    The end of the interpreter waits for jobs under way, but not for good.
     """
+
+    def run() -> None:
+        try:
+            job()
+        finally:
+            _jobs.pop(run, None)
+            _job_ended.ring()
+
+    _jobs[run] = None
     try:
-        _thread.start_new_thread(job, ())
+        if sys.is_finalizing():
+            raise RuntimeError  # 3.11 would start a thread that never comes to run
+        _thread.start_new_thread(run, ())
     except RuntimeError:
-        job()
+        run()
+
+
+@atexit.register
+def _let_jobs_end() -> None:
+    _job_ended.wait(lambda: not _jobs, monotonic() + EXIT_PATIENCE)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_jobs.clear)
 
 
 class Domain:
@@ -182,7 +226,7 @@ class Domain:
         """Whether the cookie's grace period, and every earlier one, has ended. Never blocks. Source: `poll_state_synchronize_srcu()`."""
         return self._cell.drained(0, cookie)
 
-    def call(self, fn: Callable[[Unpack[Args]], object], *args: Unpack[Args]) -> None:
+    def call(self, fn: Callable[[*Args], object], *args: *Args) -> None:
         """Run `fn(*args)` after a grace period, in a thread of its own, in the order of the calls.
 
         Never blocks: a section, a finaliser and a signal handler may call it. A failure of `fn` is logged, and stops nothing.
@@ -215,12 +259,11 @@ class Domain:
             return False
 
     def _when_due(self) -> None:
-        self._bell.hang(self, self._start_run)
+        self._bell.hang(self._start_run)
         if self._due():
             self._start_run()
 
     def _start_run(self) -> None:
-        self._bell.unhang(self)
         start(self._run)
 
     def _run(self) -> None:

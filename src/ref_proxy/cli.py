@@ -1,0 +1,91 @@
+"""The command line, `ref-proxy`: each sub-command adds its own parser, and loads what it needs only when it is run."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    Parsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+__all__ = ["main"]
+
+UNUSABLE = 2  # as argparse has it
+INTERRUPTED = 130  # as shells have it
+DEMO_EXTRAS = {"serial": "pyserial", "rich": "rich", "matplotlib": "matplotlib"}
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a time in seconds above 0")
+    return value
+
+
+def _add_demo(parsers: Parsers) -> None:
+    parser = parsers.add_parser(
+        "demo",
+        help="unplug a serial line hundreds of times while six consumers read from it, with ref_proxy and without",
+        description="Unplug a serial line hundreds of times while six consumers read from it, with ref_proxy and without, and "
+        "count all that happens. Exit status: 0 when every promise was kept, 1 when one was broken, 2 when it could not be run.",
+    )
+    parser.add_argument("--seconds", type=_seconds, default=6.0, metavar="S", help="how long each of the two storms lasts (6)")
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="for the random choices; another one each time, and shown, if left out"
+    )
+    parser.add_argument("--no-contrast", dest="contrast", action="store_false", help="leave out the storm without ref_proxy")
+    parser.add_argument("--verbose", action="store_true", help="show how long the steps of every single unplug took")
+    parser.add_argument("--plot", metavar="FILE.png", help="draw the timeline of one unplug")
+    parser.add_argument(
+        "--device", metavar="PATH", help="a serial port to read from instead of the instrument; nothing is written"
+    )
+    parser.add_argument("--baud", type=int, default=115200, metavar="N", help="its speed (115200)")
+    parser.set_defaults(run=_demo)
+
+
+def _demo(options: dict[str, Any]) -> int:
+    try:
+        from .demo.command import run
+
+        return run(**options)
+    except ImportError as error:
+        return _missing("demo", error, DEMO_EXTRAS)
+
+
+def _missing(command: str, error: ImportError, extras: dict[str, str]) -> int:
+    """One line for what is not installed; whatever else cannot be imported is no matter of extras."""
+    module = (error.name or "").partition(".")[0]
+    if module in {"pty", "termios", "tty", "fcntl"}:
+        print(f"ref-proxy {command} needs pseudo-terminals, which this system does not have", file=sys.stderr)
+    elif module in extras:
+        print(f"ref-proxy {command} needs {extras[module]}: pip install ref-proxy[{command}]", file=sys.stderr)
+    else:
+        raise error
+    return UNUSABLE
+
+
+COMMANDS = (_add_demo,)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one sub-command, and return its exit status."""
+    parser = argparse.ArgumentParser(prog="ref-proxy", description="Resources that can go away while others use them.")
+    parsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for add in COMMANDS:
+        add(parsers)
+    options = vars(parser.parse_args(argv))
+    run = options.pop("run")
+    try:
+        status: int = run(options)
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    return status
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

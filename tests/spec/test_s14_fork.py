@@ -1,0 +1,208 @@
+"""S14: in a forked child exactly the forking thread's sections are open, revoke() cannot hang on others, the parent is untouched."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import traceback
+
+import pytest
+from ref_proxy import Provider, RevokeDeadlock
+from ref_proxy.srcu import Domain
+
+from tests.support import Call, Holder, Resource, until
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
+    pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning"),
+]
+
+
+def in_child(check):
+    """Fork; run `check()` there; fail with what it printed unless it came to its end."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(20)  # a child that hangs says nothing, which is not "fine"
+            check()
+            os.write(write, b"fine")
+        except BaseException:
+            os.write(write, traceback.format_exc().encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        said = pipe.read()
+    os.waitpid(pid, 0)
+    assert said == "fine", said
+
+
+def test_the_forking_threads_sections_are_open_and_no_others(provider, proxy, resource):
+    others = [Holder(proxy) for _ in range(3)]
+    mine = proxy.access()
+
+    def check():
+        [blocker] = provider.blockers()
+        assert blocker.ident == threading.get_ident()
+        assert mine.resource is resource
+        with pytest.raises(RevokeDeadlock):
+            provider.revoke()
+        mine.end()
+        assert provider.revoke(timeout=5) is True
+        assert proxy.revoked
+
+    in_child(check)
+    assert len(provider.blockers()) == 4
+    assert not proxy.revoked
+    assert resource.log == []
+    mine.end()
+    for holder in others:
+        holder.leave()
+
+
+def test_a_removal_that_waits_in_another_thread_goes_on_in_the_child_without_it(provider, proxy, resource):
+    holder = Holder(proxy)
+    removal = Call(provider.revoke).assert_waits()
+
+    def check():
+        assert provider.state == "draining"
+        assert provider.revoke(timeout=5) is True
+        assert resource.log == ["interrupted", "released"]
+
+    in_child(check)
+    assert resource.log == ["interrupted"]
+    holder.leave()
+    assert removal.result() is True
+
+
+def test_a_replacement_that_waits_in_another_thread(provider, proxy):
+    holder = Holder(proxy)
+    new = Resource("new")
+    replacement = Call(provider.replace, new).assert_waits()
+
+    def check():
+        with proxy.access() as inside:
+            assert inside is new
+        assert provider.replace(Resource("newer"), timeout=5) is new
+        assert provider.revoke(timeout=5) is True
+
+    in_child(check)
+    holder.leave()
+    replacement.result()
+
+
+@pytest.mark.parametrize("hook", ["interrupt", "release"])
+def test_a_hook_that_another_thread_is_in_is_the_parents_affair(hook):
+    inside, go_on = threading.Event(), threading.Event()
+
+    def slow(_):
+        inside.set()
+        assert go_on.wait(20)
+
+    provider = Provider(Resource(), **{hook: slow})
+    removal = Call(provider.revoke)
+    assert inside.wait(20)
+
+    def check():
+        assert provider.revoke(timeout=5) is (hook == "interrupt")
+        assert provider.state == "revoked"
+
+    in_child(check)
+    assert not removal.returned
+    go_on.set()
+    assert removal.result() is True
+
+
+def test_revoke_soon_of_the_parent_comes_to_its_release_in_the_child(provider, proxy, resource):
+    section = proxy.access()
+    section.detach()
+    removal = provider.revoke_soon()
+
+    def check():
+        section.end()
+        until(lambda: removal.done)
+
+    in_child(check)
+    assert not removal.done
+    section.end()
+    until(lambda: removal.done)
+
+
+def test_a_fork_inside_a_release_goes_on_there():
+    def release(_):
+        in_child(lambda: None)
+        done.append(1)
+
+    done: list[int] = []
+    assert Provider(Resource(), release=release).revoke() is True
+    assert done == [1]
+
+
+def test_forks_while_others_go_in_and_out_and_remove(resource):
+    stop = threading.Event()
+    current: list[tuple] = []
+
+    def read():
+        while not stop.is_set():
+            with current[-1][1].try_access():
+                pass
+
+    def remove():
+        while not stop.is_set():
+            old = current[-1][0]
+            provider = Provider(Resource())
+            current.append((provider, provider.proxy()))
+            old.revoke(timeout=20)
+            del current[:-2]
+
+    provider = Provider(Resource())
+    current.append((provider, provider.proxy()))
+    calls = [Call(read), Call(read), Call(remove)]
+    for _ in range(20):
+
+        def check():
+            mine, proxy = current[-1]
+            with proxy.try_access():
+                pass
+            mine.revoke(timeout=5)
+            other = Provider(Resource())
+            with other.proxy().access():
+                pass
+            assert other.revoke(timeout=5) is True
+
+        in_child(check)
+    stop.set()
+    for call in calls:
+        call.result()
+    current[-1][0].revoke()
+
+
+def test_a_domain_in_the_child():
+    domain = Domain()
+    entered, leave = threading.Event(), threading.Event()
+
+    def read():
+        with domain.read():
+            entered.set()
+            assert leave.wait(20)
+
+    reader = Call(read)
+    assert entered.wait(20)
+    ran: list[int] = []
+    domain.call(ran.append, 1)
+    waiter = Call(domain.synchronize).assert_waits()
+
+    def check():
+        domain.synchronize(timeout=5)
+        domain.barrier()
+        assert ran == [1]
+
+    in_child(check)
+    assert ran == []
+    leave.set()
+    reader.result()
+    waiter.result()
+    domain.barrier()
