@@ -274,7 +274,7 @@ class Provider(Generic[T]):
         elif not isinstance(name, str):
             raise TypeError(f"the name of a Provider must be a str or None, not {type(name).__name__}")
         self._bell = Bell()
-        self._cell: Cell = Cell(resource, name, self._bell.ring)
+        self._cell: Cell = Cell(resource, name, self._bell)
         self._removal: Revocation[T] = Revocation(self._cell, self._bell, interrupt=interrupt, release=release)
 
     @property

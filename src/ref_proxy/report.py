@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from collections import namedtuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from logging import Logger
@@ -21,7 +22,7 @@ def logger() -> Logger:
     return logging.getLogger("ref_proxy")
 
 
-class Blocker(NamedTuple):
+class Blocker(namedtuple("Blocker", "provider proxy thread ident detached waiting stack")):
     """One open section that a removal waits for, or would wait for.
 
     A frozen record, taken at one moment: the section may have ended since. Printing it gives one line.
@@ -43,6 +44,8 @@ class Blocker(NamedTuple):
     proxy 'reader' of 'line' in thread 'MainThread'
     """
 
+    __slots__ = ()
+    # Not typing.NamedTuple: that takes milliseconds to import.
     provider: str
     proxy: str | None
     thread: str

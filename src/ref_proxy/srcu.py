@@ -41,8 +41,8 @@ def check_timeout(timeout: float | None) -> None:
 class Bell:
     """Wakes whoever waits, from anywhere: also out of a signal handler or a finaliser that interrupts a waiter, or another ring.
 
-    Each waiter hangs up a rope, and takes it off again; `ring()` pulls those that hang there. A rope is a callable that does not
-    block, and that may be pulled twice. There is no lock: a dict's single methods are atomic.
+    Each waiter hangs up a rope, and takes it off again; ringing pulls those that hang there. A rope is a callable that does not
+    block, and that may be pulled twice. There is no lock: a dict's single methods are atomic. A cell calls it as it is: `bell()`.
     """
 
     __slots__ = ("_ropes",)
@@ -65,6 +65,8 @@ class Bell:
         except BaseException:  # Ctrl-C in the midst of it: nobody else may come by to wake the rest
             self._pull()
             raise
+
+    __call__ = ring  # a bound method would be one more object a provider
 
     def _pull(self) -> None:
         for peg, rope in list(self._ropes.items()):
@@ -186,7 +188,7 @@ class Domain:
 
     def __init__(self, name: str = "domain") -> None:
         self._bell = Bell()
-        self._cell = Cell(None, name, self._bell.ring)
+        self._cell = Cell(None, name, self._bell)
         self._proxy: Proxy[None] = Proxy(self._cell, name)
         self.read = self._proxy.access
         self._callbacks: deque[tuple[int, Callable[[], object]]] = deque()

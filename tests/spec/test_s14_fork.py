@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sysconfig
 import threading
 import traceback
 
 import pytest
-from ref_proxy import Provider, RevokeDeadlock
+from ref_proxy import BACKEND, Provider, RevokeDeadlock
 from ref_proxy.srcu import Domain
 
 from tests.support import Call, Holder, Resource, until
@@ -141,43 +142,47 @@ def test_a_fork_inside_a_release_goes_on_there():
     assert done == [1]
 
 
+@pytest.mark.skipif(
+    BACKEND == "py" and bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+    reason="free-threaded CPython leaves the lock of a dict locked in a child if another thread was in it at the fork",
+)
 def test_forks_while_others_go_in_and_out_and_remove(resource):
+    class Current:
+        provider = Provider(resource)
+        proxy = provider.proxy()
+
     stop = threading.Event()
-    current: list[tuple] = []
 
     def read():
         while not stop.is_set():
-            with current[-1][1].try_access():
+            with Current.proxy.try_access():
                 pass
 
     def remove():
         while not stop.is_set():
-            old = current[-1][0]
-            provider = Provider(Resource())
-            current.append((provider, provider.proxy()))
+            old = Current.provider
+            Current.provider = Provider(Resource())
+            Current.proxy = Current.provider.proxy()
             old.revoke(timeout=20)
-            del current[:-2]
 
-    provider = Provider(Resource())
-    current.append((provider, provider.proxy()))
     calls = [Call(read), Call(read), Call(remove)]
     for _ in range(20):
 
         def check():
-            mine, proxy = current[-1]
+            mine, proxy = Current.provider, Current.proxy
             with proxy.try_access():
                 pass
             mine.revoke(timeout=5)
-            other = Provider(Resource())
-            with other.proxy().access():
-                pass
-            assert other.revoke(timeout=5) is True
+            with Provider(Resource()) as other:
+                with other.proxy().access():
+                    pass
+                assert other.revoke(timeout=5) is True
 
         in_child(check)
     stop.set()
     for call in calls:
         call.result()
-    current[-1][0].revoke()
+    Current.provider.revoke()
 
 
 def test_a_domain_in_the_child():
