@@ -1,8 +1,9 @@
 /* The limit: what a context manager of this shape costs when it does nothing at all.
  *
- * `Limit(resource).access()` returns a fresh object whose `__enter__` returns the resource and whose `__exit__` does nothing. Two
+ * `Limit(resource).access()` returns a fresh object whose `__enter__` returns the resource and whose `__exit__` does nothing. Three
  * flavours: Limit's guards are plain objects; Tracked's take part in garbage collection, as any object has to that holds a
- * reference to something it does not know (and as a section does).
+ * reference to something it does not know (and as a section does); Static's are plain, and of a static type, which is immortal:
+ * free-threaded, two threads that let go of objects of a heap type at the same time contend for that type's reference count.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -17,9 +18,7 @@ typedef struct {
     PyTypeObject *limit, *tracked, *guard, *tracked_guard;
 } State;
 
-static PyObject *
-limit_access(Holder *self, PyObject *Py_UNUSED(ignored))
-{
+static PyObject *limit_access(Holder *self, PyObject *Py_UNUSED(ignored)) {
     State *state = PyType_GetModuleState(Py_TYPE(self));
     Holder *guard = PyObject_New(Holder, state->guard);
     if (guard != NULL)
@@ -27,9 +26,7 @@ limit_access(Holder *self, PyObject *Py_UNUSED(ignored))
     return (PyObject *)guard;
 }
 
-static PyObject *
-tracked_access(Holder *self, PyObject *Py_UNUSED(ignored))
-{
+static PyObject *tracked_access(Holder *self, PyObject *Py_UNUSED(ignored)) {
     State *state = PyType_GetModuleState(Py_TYPE(self));
     Holder *guard = PyObject_GC_New(Holder, state->tracked_guard);
     if (guard != NULL) {
@@ -39,29 +36,30 @@ tracked_access(Holder *self, PyObject *Py_UNUSED(ignored))
     return (PyObject *)guard;
 }
 
-static PyObject *
-guard_enter(Holder *self, PyObject *Py_UNUSED(ignored))
-{
+static PyTypeObject static_guard;
+
+static PyObject *static_access(Holder *self, PyObject *Py_UNUSED(ignored)) {
+    Holder *guard = PyObject_New(Holder, &static_guard);
+    if (guard != NULL)
+        guard->resource = Py_NewRef(self->resource);
+    return (PyObject *)guard;
+}
+
+static PyObject *guard_enter(Holder *self, PyObject *Py_UNUSED(ignored)) {
     return Py_NewRef(self->resource);
 }
 
-static PyObject *
-guard_exit(Holder *Py_UNUSED(self), PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(nargs))
-{
+static PyObject *guard_exit(Holder *Py_UNUSED(self), PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(nargs)) {
     Py_RETURN_NONE;
 }
 
-static int
-holder_traverse(Holder *self, visitproc visit, void *arg)
-{
+static int holder_traverse(Holder *self, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->resource);
     return 0;
 }
 
-static void
-holder_dealloc(Holder *self)
-{
+static void holder_dealloc(Holder *self) {
     PyTypeObject *type = Py_TYPE(self);
     if (PyType_IS_GC(type))
         PyObject_GC_UnTrack(self);
@@ -70,9 +68,12 @@ holder_dealloc(Holder *self)
     Py_DECREF(type);
 }
 
-static PyObject *
-holder_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
-{
+static void static_dealloc(Holder *self) {
+    Py_XDECREF(self->resource);
+    PyObject_Free(self);
+}
+
+static PyObject *holder_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs)) {
     PyObject *resource;
     if (!PyArg_ParseTuple(args, "O", &resource))
         return NULL;
@@ -84,34 +85,48 @@ holder_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
 
 static PyMethodDef limit_methods[] = {{"access", (PyCFunction)limit_access, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL}};
 static PyMethodDef tracked_methods[] = {{"access", (PyCFunction)tracked_access, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL}};
+static PyMethodDef static_methods[] = {{"access", (PyCFunction)static_access, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL}};
 static PyMethodDef guard_methods[] = {
     {"__enter__", (PyCFunction)guard_enter, METH_NOARGS, NULL},
     {"__exit__", (PyCFunction)(void (*)(void))guard_exit, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };
 
+static PyTypeObject static_guard = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "_limit.StaticGuard",
+    .tp_basicsize = sizeof(Holder),
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_dealloc = (destructor)static_dealloc,
+    .tp_methods = guard_methods,
+};
+
 #define SLOTS(methods) {Py_tp_dealloc, holder_dealloc}, {Py_tp_methods, methods}
 static PyType_Slot limit_slots[] = {SLOTS(limit_methods), {Py_tp_new, holder_new}, {0, NULL}};
 static PyType_Slot tracked_slots[] = {SLOTS(tracked_methods), {Py_tp_new, holder_new}, {0, NULL}};
+static PyType_Slot static_slots[] = {SLOTS(static_methods), {Py_tp_new, holder_new}, {0, NULL}};
 static PyType_Slot guard_slots[] = {SLOTS(guard_methods), {0, NULL}};
 static PyType_Slot tracked_guard_slots[] = {SLOTS(guard_methods), {Py_tp_traverse, holder_traverse}, {0, NULL}};
 
 static PyType_Spec limit_spec = {"_limit.Limit", sizeof(Holder), 0, Py_TPFLAGS_DEFAULT, limit_slots};
 static PyType_Spec tracked_spec = {"_limit.Tracked", sizeof(Holder), 0, Py_TPFLAGS_DEFAULT, tracked_slots};
+static PyType_Spec static_spec = {"_limit.Static", sizeof(Holder), 0, Py_TPFLAGS_DEFAULT, static_slots};
 static PyType_Spec guard_spec = {"_limit.Guard", sizeof(Holder), 0, Py_TPFLAGS_DEFAULT, guard_slots};
 static PyType_Spec tracked_guard_spec = {"_limit.TrackedGuard", sizeof(Holder), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
                                          tracked_guard_slots};
 
-static int
-limit_exec(PyObject *module)
-{
+static int limit_exec(PyObject *module) {
     State *state = PyModule_GetState(module);
     state->limit = (PyTypeObject *)PyType_FromModuleAndSpec(module, &limit_spec, NULL);
     state->tracked = (PyTypeObject *)PyType_FromModuleAndSpec(module, &tracked_spec, NULL);
     state->guard = (PyTypeObject *)PyType_FromModuleAndSpec(module, &guard_spec, NULL);
     state->tracked_guard = (PyTypeObject *)PyType_FromModuleAndSpec(module, &tracked_guard_spec, NULL);
-    if (state->limit == NULL || state->tracked == NULL || state->guard == NULL || state->tracked_guard == NULL)
+    PyTypeObject *unshared = (PyTypeObject *)PyType_FromModuleAndSpec(module, &static_spec, NULL);
+    if (state->limit == NULL || state->tracked == NULL || state->guard == NULL || state->tracked_guard == NULL || unshared == NULL)
         return -1;
+    if (PyType_Ready(&static_guard) < 0 || PyModule_AddType(module, unshared) < 0)
+        return -1;
+    Py_DECREF(unshared);
     return PyModule_AddType(module, state->limit) < 0 || PyModule_AddType(module, state->tracked) < 0 ? -1 : 0;
 }
 
@@ -127,8 +142,6 @@ static PyModuleDef limit_module = {
     PyModuleDef_HEAD_INIT, "_limit", NULL, sizeof(State), NULL, limit_module_slots, NULL, NULL, NULL,
 };
 
-PyMODINIT_FUNC
-PyInit__limit(void)
-{
+PyMODINIT_FUNC PyInit__limit(void) {
     return PyModuleDef_Init(&limit_module);
 }

@@ -26,7 +26,3 @@ else:
         from ._core_py import BACKEND, Cell, Proxy, Section, after_fork
 
 __all__ = ["BACKEND", "Cell", "Proxy", "Section", "after_fork"]
-
-# A forked child has only the thread that forked it.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=after_fork)

@@ -905,7 +905,7 @@ static PyObject *cell_sizeof(Cell *self, PyObject *Py_UNUSED(ignored)) {
 
 /* The child is alone: the sections of all other threads are ended, whoever held a lock is gone, and nobody waits.
  * Returns the publications that this completed, linked by `newer`. */
-static Publication *cell_purge(Cell *cell, unsigned long here) {
+static Publication *cell_purge(Cell *cell, uint64_t here) {
     Publication *completed = NULL;
     unlock(&cell->publishing);
     FOR_EACH_STRIPE(cell, stripe) {
@@ -919,7 +919,7 @@ static Publication *cell_purge(Cell *cell, unsigned long here) {
 #endif
         for (Section *s = stripe->sections, *next; s != NULL; s = next) {
             next = s->next;
-            if (s->ident == here)
+            if (s->thread == here)
                 continue;
             Publication *publication = s->publication;
             unlink_section(s);
@@ -938,7 +938,7 @@ static Publication *cell_purge(Cell *cell, unsigned long here) {
 
 static PyObject *core_after_fork(PyObject *module, PyObject *Py_UNUSED(ignored)) {
     State *state = PyModule_GetState(module);
-    unsigned long here = PyThreadState_Get()->thread_id;
+    uint64_t here = PyThreadState_Get()->id;
     unlock(&state->lock);
     state->forks++;
     for (Cell *cell = state->cells; cell != NULL;) {
@@ -970,7 +970,7 @@ static const char proxy_doc[] =
     "A weak handle on a provider's resource: share one among all consumers, or give each its own.\n"
     "\n"
     "Made by `provider.proxy(name)`. It never keeps the resource alive, nothing of an access lives in it, and it costs a removal\n"
-    "nothing: S1, S10, S20. Threads, tasks, signal handlers: any. Source: `struct ref_proxy`, without the index that it stored.\n"
+    "nothing. Guarantees: S1, S10, S20. Threads: any, and signal handlers. Source: `struct ref_proxy`, without the index in it.\n"
     "\n"
     ">>> from ref_proxy import Provider, Revoked\n"
     ">>> provider = Provider([\"a resource\"], name=\"line\")\n"
@@ -995,13 +995,13 @@ static const char proxy_try_access_doc[] =
     "try_access($self, /)\n--\n\n"
     "Begin a section and return it; once the resource is gone, a refused one, whose resource is None.\n"
     "\n"
-    "As `access()` otherwise. Nothing is owed for a refused one. Source: `REF_PROXY_GET()`.";
+    "Guarantees: S1, S2, S5, S12, S13. Blocks: never. Nothing is owed for a refused one. Source: `REF_PROXY_GET()`.";
 
 static const char proxy_close_doc[] =
     "close($self, /)\n--\n\n"
     "Refuse all further accesses through this proxy, with `ValueError`. Its open sections go on. May be called again.\n"
     "\n"
-    "Source: `ref_proxy_free()`.";
+    "Guarantees: S18. Blocks: never. Source: `ref_proxy_free()`.";
 
 static const char proxy_revoked_doc[] =
     "Whether the resource is gone. If not, it may be in a moment: only an access holds it.";
@@ -1010,7 +1010,7 @@ static const char section_doc[] =
     "One access, from its start to its end: while it is open the resource is not released.\n"
     "\n"
     "Made by `proxy.access()`. It may be ended in another thread than it began in, nest, sleep and cross an `await`. Dropped while\n"
-    "open it ends, with a `ResourceWarning`: S1, S9, S18. Source: what `srcu_read_lock()` returns, as an object.\n"
+    "open it ends, with a `ResourceWarning`. Guarantees: S1, S3, S9, S18. Source: what `srcu_read_lock()` returns, as an object.\n"
     "\n"
     ">>> from ref_proxy import Provider\n"
     ">>> provider = Provider([\"a resource\"], name=\"line\")\n"
@@ -1027,14 +1027,16 @@ static const char section_resource_doc[] =
 
 static const char section_end_doc[] =
     "end($self, /)\n--\n\n"
-    "End the section, in whatever thread. May be called again. Never blocks. Source: `ref_proxy_put()`.";
+    "End the section, in whatever thread. May be called again.\n"
+    "\n"
+    "Guarantees: S1, S3, S12. Blocks: never. Source: `ref_proxy_put()`.";
 
 static const char section_detach_doc[] =
     "detach($self, /)\n--\n\n"
     "Say that another thread or task is going to end this section.\n"
     "\n"
-    "A removal in the thread that began it then waits for it, as for any other, where it would raise `RevokeDeadlock`. Raises:\n"
-    "`ValueError` after the end. Source: `srcu_down_read()`.";
+    "A removal in the thread that began it then waits for it, as for any other, where it would raise `RevokeDeadlock`.\n"
+    "Guarantees: S8. Blocks: never. Raises: `ValueError` after the end. Source: `srcu_down_read()`.";
 
 /* ---- Types and module ---- */
 
@@ -1060,7 +1062,7 @@ static PyGetSetDef cell_getset[] = {
 };
 
 static PyMemberDef cell_members[] = {
-    {"name", Py_T_OBJECT_EX, offsetof(Cell, name), Py_READONLY, NULL},
+    {"name", Py_T_OBJECT_EX, offsetof(Cell, name), Py_READONLY, "What messages and reports call it."},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -1083,7 +1085,8 @@ static PyGetSetDef proxy_getset[] = {
 };
 
 static PyMemberDef proxy_members[] = {
-    {"name", Py_T_OBJECT_EX, offsetof(Proxy, name), Py_READONLY, NULL},
+    {"name", Py_T_OBJECT_EX, offsetof(Proxy, name), Py_READONLY,
+     "What messages and reports call it; None where it was given no name."},
     {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(Proxy, weakrefs), Py_READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };

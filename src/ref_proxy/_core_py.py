@@ -9,8 +9,8 @@ Read this file first. The words:
 
 and the whole algorithm:
 
-    access    load the newest publication [LOAD], join it [JOIN], and look again whether it has been retired [RECHECK]; if so leave it
-              and begin anew; where nothing is published any more, refuse
+    access    load the newest publication [LOAD], join it [JOIN], and look again whether it has been retired [RECHECK]; if so
+              leave it and begin anew; where nothing is published any more, refuse
     end       leave the publication [LEAVE]; the last one to leave a retired publication wakes those who wait [WAKE]
     publish   give the newest publication a successor, which is a new one, or none at all [PUBLISH]: with that it is retired. Then
               look whether anybody is still in it [SCAN]
@@ -18,17 +18,17 @@ and the whole algorithm:
 A grace period is the wait until one retired publication is empty. Newer sections join newer publications, so they cannot prolong
 it. Whoever is inside can be read off the publication: which proxy, which thread.
 
-There is no lock. An access, an end or a removal may interrupt another one at any instruction, in a signal handler, a finaliser or a
-weakref callback, and Ctrl-C may break any of them off: a lock would be held then by somebody who waits for it, or by nobody. What has
-to be atomic is one call of a dict's method: [JOIN] and [LEAVE] are an item set and a `pop`, and [PUBLISH] is a `setdefault`, which
-lets exactly one successor in. The orderings, each with its partner, and what would go wrong without them:
+There is no lock. An access, an end or a removal may interrupt another one at any instruction, in a signal handler, a finaliser
+or a weakref callback, and Ctrl-C may break any of them off: a lock would be held then by somebody who waits for it, or by
+nobody. What has to be atomic is one call of a dict's method: [JOIN] and [LEAVE] are an item set and a `pop`, and [PUBLISH] is a
+`setdefault`, which lets exactly one successor in. The orderings, each with its partner, and what would go wrong without them:
 
-    [PUBLISH] before [SCAN], against [JOIN] before [RECHECK]: an access that the scan does not see joins after it, and so finds the
-        publication retired. Otherwise a section could hold a resource that is being released.
-    [LEAVE] before [WAKE], against [PUBLISH] before [SCAN]: of the last section and the remover at least one sees the other's step.
-        Otherwise the remover would sleep on, with nobody left to wake it.
-    In [WAKE] and [SCAN] "retired" is asked before "empty". Asked the other way round, an access could join between the two answers, be
-        granted, and be overlooked.
+    [PUBLISH] before [SCAN], against [JOIN] before [RECHECK]: an access that the scan does not see joins after it, and so finds
+        the publication retired. Otherwise a section could hold a resource that is being released.
+    [LEAVE] before [WAKE], against [PUBLISH] before [SCAN]: of the last section and the remover at least one sees the other's
+        step. Otherwise the remover would sleep on, with nobody left to wake it.
+    In [WAKE] and [SCAN] "retired" is asked before "empty". Asked the other way round, an access could join between the two
+        answers, be granted, and be overlooked.
 
 Without the GIL a dict's own lock makes these calls single steps, and orders them; `docs/algorithm.md` has the argument.
 """
@@ -111,22 +111,33 @@ class Cell:
     """What a provider and its proxies share.
 
     `wake()` is called whenever a section is the last one to leave a retired publication, by the thread that ended it: also
-    out of a signal handler or a finaliser, so it must not block. It may be called more than once, and is not called for a publication
-    that nobody was in.
+    out of a signal handler or a finaliser, so it must not block. It may be called more than once, and is not called for a
+    publication that nobody was in.
     """
 
-    __slots__ = ("__weakref__", "_hint", "_wake", "name")
+    __slots__ = ("__weakref__", "_hint", "_name", "_wake")
     __class_getitem__: classmethod[Any, [Any], GenericAlias] = classmethod(GenericAlias)
     __init_subclass__ = _sealed
     __reduce_ex__ = _uncopied
 
-    def __init__(self, resource: Any, name: str, wake: Callable[[], object], /) -> None:
+    _name: str
+    _wake: Callable[[], object]
+    _hint: _Publication
+
+    def __new__(cls, resource: Any, name: str, wake: Callable[[], object], /) -> Self:
         if not isinstance(name, str):
             raise TypeError(f"the name of a cell must be a str, not {type(name).__name__}")
-        self.name = name
+        self = object.__new__(cls)
+        self._name = name
         self._wake = wake
         self._hint = _Publication(1, resource, None)  # the newest publication, or one from which it is found
         _cells.add(self)
+        return self
+
+    @property
+    def name(self) -> str:
+        """What messages and reports call it."""
+        return self._name
 
     def _newest(self) -> _Publication:
         newest = self._hint
@@ -221,7 +232,7 @@ class Proxy:
     """A weak handle on a provider's resource: share one among all consumers, or give each its own.
 
     Made by `provider.proxy(name)`. It never keeps the resource alive, nothing of an access lives in it, and it costs a removal
-    nothing: S1, S10, S20. Threads, tasks, signal handlers: any. Source: `struct ref_proxy`, without the index that it stored.
+    nothing. Guarantees: S1, S10, S20. Threads: any, and signal handlers. Source: `struct ref_proxy`, without the index in it.
 
     >>> from ref_proxy import Provider, Revoked
     >>> provider = Provider(["a resource"], name="line")
@@ -236,19 +247,30 @@ class Proxy:
     None
     """
 
-    __slots__ = ("__weakref__", "_cell", "_closed", "name")
+    __slots__ = ("__weakref__", "_cell", "_closed", "_name")
     __class_getitem__: classmethod[Any, [Any], GenericAlias] = classmethod(GenericAlias)
     __init_subclass__ = _sealed
     __reduce_ex__ = _uncopied
 
-    def __init__(self, cell: Cell, name: str | None = None, /) -> None:
+    _cell: Cell
+    _closed: bool
+    _name: str | None
+
+    def __new__(cls, cell: Cell, name: str | None = None, /) -> Self:
         if not isinstance(cell, Cell):
             raise TypeError(f"a proxy is made by provider.proxy(), not from a {type(cell).__name__}")
         if name is not None and not isinstance(name, str):
             raise TypeError(f"the name of a proxy must be a str or None, not {type(name).__name__}")
+        self = object.__new__(cls)
         self._cell = cell
         self._closed = False
-        self.name = name
+        self._name = name
+        return self
+
+    @property
+    def name(self) -> str | None:
+        """What messages and reports call it; None where it was given no name."""
+        return self._name
 
     def access(self) -> Section:
         """Begin a section and return it: `with proxy.access() as resource:`.
@@ -267,7 +289,7 @@ class Proxy:
     def try_access(self) -> Section:
         """Begin a section and return it; once the resource is gone, a refused one, whose resource is None.
 
-        As `access()` otherwise. Nothing is owed for a refused one. Source: `REF_PROXY_GET()`.
+        Guarantees: S1, S2, S5, S12, S13. Blocks: never. Nothing is owed for a refused one. Source: `REF_PROXY_GET()`.
         """
         if self._closed:
             raise ValueError(f"{_describe(self)} is closed: get another one from the provider")
@@ -299,7 +321,7 @@ class Proxy:
     def close(self) -> None:
         """Refuse all further accesses through this proxy, with `ValueError`. Its open sections go on. May be called again.
 
-        Source: `ref_proxy_free()`.
+        Guarantees: S18. Blocks: never. Source: `ref_proxy_free()`.
         """
         self._closed = True
 
@@ -317,7 +339,7 @@ class Section:
     """One access, from its start to its end: while it is open the resource is not released.
 
     Made by `proxy.access()`. It may be ended in another thread than it began in, nest, sleep and cross an `await`. Dropped while
-    open it ends, with a `ResourceWarning`: S1, S9, S18. Source: what `srcu_read_lock()` returns, as an object.
+    open it ends, with a `ResourceWarning`. Guarantees: S1, S3, S9, S18. Source: what `srcu_read_lock()` returns, as an object.
 
     >>> from ref_proxy import Provider
     >>> provider = Provider(["a resource"], name="line")
@@ -345,15 +367,18 @@ class Section:
     @property
     def resource(self) -> Any:
         """The resource; None where the access was refused. Raises `ValueError` after the end."""
-        publication = self._publication
-        if publication is not None:
-            return publication.resource
-        if self._member is None:
+        publication, member = self._publication, self._member
+        if member is None:
             return None
-        raise ValueError(f"the section of {_describe(self._proxy)} has ended: the resource may be used only inside it")
+        if publication is None or member not in publication.members:
+            raise ValueError(f"the section of {_describe(self._proxy)} has ended: the resource may be used only inside it")
+        return publication.resource
 
     def end(self) -> None:
-        """End the section, in whatever thread. May be called again. Never blocks. Source: `ref_proxy_put()`."""
+        """End the section, in whatever thread. May be called again.
+
+        Guarantees: S1, S3, S12. Blocks: never. Source: `ref_proxy_put()`.
+        """
         self._end()
 
     def _end(self) -> bool:
@@ -368,8 +393,8 @@ class Section:
     def detach(self) -> None:
         """Say that another thread or task is going to end this section.
 
-        A removal in the thread that began it then waits for it, as for any other, where it would raise `RevokeDeadlock`. Raises:
-        `ValueError` after the end. Source: `srcu_down_read()`.
+        A removal in the thread that began it then waits for it, as for any other, where it would raise `RevokeDeadlock`.
+        Guarantees: S8. Blocks: never. Raises: `ValueError` after the end. Source: `srcu_down_read()`.
         """
         if self._member is not None:
             self.resource  # noqa: B018  (raises where the section has ended)
@@ -394,7 +419,9 @@ class Section:
             )
 
     def __repr__(self) -> str:
-        state = "refused" if self._member is None else "ended" if self._publication is None else "open"
+        publication, member = self._publication, self._member
+        is_open = publication is not None and member in publication.members
+        state = "refused" if member is None else "open" if is_open else "ended"
         return f"<ref_proxy.Section of {_describe(self._proxy)}, {state}>"
 
 

@@ -16,7 +16,7 @@ from .srcu import Bell, Claim, check_timeout, start
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
-    from typing import Any, NoReturn, Self
+    from typing import Any, Literal, NoReturn, Self
 
     from .report import Blocker
 
@@ -31,16 +31,16 @@ def _refuse_own_sections(cell: Cell, first: int, last: int) -> None:
         if mine and not detached:
             who = "a proxy" if proxy.name is None else f"proxy {proxy.name!r}"
             raise RevokeDeadlock(
-                f"{cell.name!r} cannot be removed in here: it would wait for a section of {who} that this very thread opened; end "
-                "that section first, or detach() it if another thread or task is going to end it"
+                f"{cell.name!r} cannot be removed in here: it would wait for a section of {who} that this very thread opened; "
+                "end that section first, or detach() it if another thread or task is going to end it"
             )
 
 
 class Revocation(Generic[T]):
     """The removal of one resource: under way, or done. Made by `revoke_soon()`, or carried by a `RevokeTimeout` as its `pending`.
 
-    Every step may be begun by one thread and finished by another, and may be broken off by Ctrl-C at any instruction: what has been
-    done is recorded by single atomic steps, and whoever comes next carries on from there.
+    Every step may be begun by one thread and finished by another, and may be broken off by Ctrl-C at any instruction: what has
+    been done is recorded by single atomic steps, and whoever comes next carries on from there.
 
     >>> from ref_proxy import Provider
     >>> provider = Provider(["a resource"], name="line")
@@ -225,12 +225,12 @@ class Revocation(Generic[T]):
 class Provider(Generic[T]):
     """Own a resource that others use, and that can go away while they do.
 
-    Consumers reach it through `proxy()`. Removal always runs deny -> interrupt -> drain -> release: no access is granted any more,
-    blocked readers are told, those inside come out, and only then is the resource released.
+    Consumers reach it through `proxy()`. Removal always runs deny -> interrupt -> drain -> release: no access is granted any
+    more, blocked readers are told, those inside come out, and only then is the resource released.
 
     Guarantees: S1 to S15, S18, S20. Blocks: only `revoke()`, `replace()` and leaving a `with`, on open sections. Threads: any
-    method from any thread. Fork: in a child only the forking thread's sections are open. A provider that is dropped while it is live
-    warns (`ResourceWarning`), denies, and releases after the last section, in a thread of its own.
+    method from any thread. Fork: in a child only the forking thread's sections are open. A provider that is dropped while it is
+    live warns (`ResourceWarning`), denies, and releases after the last section, in a thread of its own.
     Source: `struct ref_proxy_provider`, `ref_proxy_provider_alloc()`; unlike there, making one never waits.
 
     Args:
@@ -283,7 +283,7 @@ class Provider(Generic[T]):
         return self._cell.name
 
     @property
-    def state(self) -> str:
+    def state(self) -> Literal["live", "draining", "revoked"]:
         """`"live"`, `"draining"` from the denial on, `"revoked"` once the resource has been released."""
         return "live" if self._cell.live else "revoked" if self._removal.done else "draining"
 
@@ -298,8 +298,8 @@ class Provider(Generic[T]):
     def revoke(self, timeout: float | None = None) -> bool:
         """Remove the resource: deny, interrupt, drain, release. True for the one caller that did it, False for all others.
 
-        Guarantees: S2 to S9. Blocks: until every section that was open has ended and the release has run, at most `timeout` seconds
-        (None: without bound). All callers wait, also those that get False.
+        Guarantees: S2 to S9. Blocks: until every section that was open has ended and the release has run, at most `timeout`
+        seconds (None: without bound). All callers wait, also those that get False.
 
         Raises:
             RevokeTimeout: the time ran out; denied, not released, and a later call carries on.
@@ -327,7 +327,7 @@ class Provider(Generic[T]):
     def revoke_soon(self) -> Revocation[T]:
         """Deny and interrupt now, and return; the release follows, in a thread of its own, when the last section has ended.
 
-        Guarantees: S2, S4, S6, S7. Never blocks, but for what `interrupt` does: fit for event loops, signal handlers and sections.
+        Guarantees: S2, S4, S6, S7. Blocks: never, but for what `interrupt` does: fit for event loops, signal handlers, sections.
         Source: none; the kernel's removal waits without bound.
 
         >>> provider = Provider(["a resource"])
@@ -344,15 +344,16 @@ class Provider(Generic[T]):
     def replace(self, new: T, timeout: float | None = None) -> T:
         """Publish `new` at once, wait for the sections that hold the old resource, and return that, ready to be closed.
 
-        Guarantees: S8, S9, S11, S12. Blocks: on the sections of the old resource alone, however many newer ones there are, at most
-        `timeout` seconds. Nothing is interrupted or released: the old resource is the caller's again.
+        Guarantees: S8, S9, S11, S12. Blocks: on the sections of the old resource alone, however many newer ones there are, at
+        most `timeout` seconds. Nothing is interrupted or released: the old resource is the caller's again.
 
         Raises:
             Revoked: the provider is revoked, or about to be; `new` is still the caller's.
-            RevokeTimeout: the time ran out; `new` is published, and `pending` is the removal of the old one: `pending.wait()`, then
-                the old one is whatever was replaced (`pending.resource`).
+            RevokeTimeout: the time ran out; `new` is published, and the exception's `pending` is the removal of the old one:
+                after `pending.wait()`, that is `pending.resource`.
             RevokeDeadlock: one of the sections is this thread's own; nothing was changed.
             ValueError, TypeError: a bad timeout, or None for a resource; nothing was changed.
+            KeyboardInterrupt: heard while waiting; `new` is published, and a later `revoke()` waits for the old one's sections.
 
         Source: `rcu_assign_pointer()` and `synchronize_srcu()`.
 
@@ -380,16 +381,13 @@ class Provider(Generic[T]):
         if finished is not None:
             return finished
         found = removal.blockers()
-        inside = report.describe(found) if found else "nobody: another thread is running a hook"
-        raise RevokeTimeout(
-            f"{self.name!r} was denied to everybody, but not released within {timeout} s. Still inside: {inside}. Call revoke() again "
-            "to carry on"
-            if removal._final
-            else f"{self.name!r} was replaced, but the old resource is still in use after {timeout} s. Inside: {inside}. Wait on with "
-            "the exception's pending.wait()",
-            blockers=found,
-            pending=removal,
-        )
+        if removal._final:
+            what, carry_on = "was denied to everybody, but not released", "call revoke() again to carry on"
+        else:
+            what, carry_on = "was replaced, but the old resource was not free", "the exception's pending.wait() carries on"
+        inside = report.describe(found) if found else "nobody, but another thread is running a hook"
+        message = f"{self.name!r} {what} within {timeout} s; still inside: {inside}; {carry_on}"
+        raise RevokeTimeout(message, blockers=found, pending=removal)
 
     def blockers(self) -> list[Blocker]:
         """Who is inside now, one record a section: whom a removal waits for, or would wait for.

@@ -14,7 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 from . import report
-from ._backend import Cell, Proxy, Section
+from ._backend import Cell, Proxy, Section, after_fork
 from .errors import RevokeDeadlock, RevokeTimeout
 
 if TYPE_CHECKING:
@@ -123,10 +123,10 @@ EXIT_PATIENCE = 5.0  # seconds
 
 
 def start(job: Callable[[], object]) -> None:
-    """Run `job()`, which reports its own failures, in a thread of its own; here, where none can be had (the interpreter is ending).
+    """Run `job()`, which reports its own failures, in a thread of its own.
 
-    Never blocks for the job's sake, so a finaliser may call it: `threading.Thread` would wait for the new thread to come up.
-    The end of the interpreter waits for jobs under way, but not for good.
+    Never blocks for the job's sake, so a finaliser may call it: `threading.Thread` would wait for the new thread to come up. The
+    end of the interpreter waits for jobs under way, but not for good; after that no thread can be had, and `job()` runs here.
     """
 
     def run() -> None:
@@ -150,8 +150,13 @@ def _let_jobs_end() -> None:
     _job_ended.wait(lambda: not _jobs, monotonic() + EXIT_PATIENCE)
 
 
+def _in_child() -> None:
+    _jobs.clear()  # they run in threads of the parent's
+    after_fork()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_jobs.clear)
+    os.register_at_fork(after_in_child=_in_child)
 
 
 class Domain:
@@ -225,7 +230,10 @@ class Domain:
         return self._begin()
 
     def poll(self, cookie: int) -> bool:
-        """Whether the cookie's grace period, and every earlier one, has ended. Never blocks. Source: `poll_state_synchronize_srcu()`."""
+        """Whether the cookie's grace period, and every earlier one, has ended.
+
+        Never blocks. Source: `poll_state_synchronize_srcu()`.
+        """
         return self._cell.drained(0, cookie)
 
     def call(self, fn: Callable[[*Args], object], *args: *Args) -> None:
@@ -245,7 +253,9 @@ class Domain:
         """
         running = self._claims.get("run")
         if self._inside() or (running is not None and running.mine):
-            raise RevokeDeadlock(f"domain {self.name!r}: barrier() would wait for its own thread: leave the section or callback first")
+            raise RevokeDeadlock(
+                f"domain {self.name!r}: barrier() would wait for its own thread: leave the section or callback first"
+            )
         done = _thread.allocate_lock()
         done.acquire()
         self.call(done.release)

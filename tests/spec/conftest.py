@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from ref_proxy import Provider
 
+from ref_proxy import Provider
 from tests.support import Resource
 
 

@@ -1,12 +1,12 @@
-"""What the kernel series tested in KUnit and kselftest (basic, revocation, the macro forms, concurrency): the intent, not the text."""
+"""What the kernel series tested in KUnit and kselftest: the intent, not the text."""
 
 from __future__ import annotations
 
 import threading
 
 import pytest
-from ref_proxy import Provider, Revoked
 
+from ref_proxy import Provider, Revoked
 from tests.support import Call, Holder, Resource
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gc
 
 import pytest
-from ref_proxy import BACKEND, Provider, RevokeDeadlock, Revoked, RevokeTimeout
 
+from ref_proxy import BACKEND, Provider, Revoked, RevokeDeadlock, RevokeTimeout
 from tests.support import Call, Holder, Resource
 
 

@@ -6,7 +6,6 @@ import asyncio
 import threading
 
 from ref_proxy import Section
-
 from tests.support import Call, Holder
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 
 import pytest
-from ref_proxy import Provider, Revoked, RevokeTimeout
 
+from ref_proxy import Provider, Revoked, RevokeTimeout
 from tests.support import Call, Holder, Resource
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from ref_proxy import Provider, RevokeTimeout
 
+from ref_proxy import Provider, RevokeTimeout
 from tests.support import Call, Holder, Resource
 
 

@@ -1,12 +1,12 @@
-"""S4, release exactly once: after the drain, before revoke() returns, whoever revokes; one True, all others wait and get False."""
+"""S4, release exactly once: after the drain, before revoke() returns; one gets True, all others wait and get False."""
 
 from __future__ import annotations
 
 import threading
 
 import pytest
-from ref_proxy import Provider, RevokeDeadlock
 
+from ref_proxy import Provider, RevokeDeadlock
 from tests.support import Call, Holder, Resource, until
 
 
@@ -54,7 +54,10 @@ def test_a_storm_of_threads_tasks_and_drops_releases_once():
             return how()
 
         readers = [Call(reader) for _ in range(2)]
-        calls = [Call(revoker, how) for how in (provider.revoke, provider.revoke, provider.revoke_soon, lambda p=provider: p.revoke(10))]
+        calls = [
+            Call(revoker, how)
+            for how in (provider.revoke, provider.revoke, provider.revoke_soon, lambda p=provider: p.revoke(10))
+        ]
         results = [call.result() for call in calls]
         for call in readers:
             call.result()

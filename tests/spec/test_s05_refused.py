@@ -6,8 +6,8 @@ import gc
 import weakref
 
 import pytest
-from ref_proxy import Provider, Revoked
 
+from ref_proxy import Provider, Revoked
 from tests.support import Resource
 
 

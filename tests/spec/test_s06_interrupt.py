@@ -6,8 +6,8 @@ import os
 import threading
 
 import pytest
-from ref_proxy import Provider, RevokeDeadlock, RevokeTimeout
 
+from ref_proxy import Provider, RevokeDeadlock, RevokeTimeout
 from tests.support import Call, Holder, Resource
 
 

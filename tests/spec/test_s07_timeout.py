@@ -6,8 +6,8 @@ import math
 import threading
 
 import pytest
-from ref_proxy import Provider, Revocation, Revoked, RevokeTimeout
 
+from ref_proxy import Provider, Revocation, Revoked, RevokeTimeout
 from tests.support import Call, Holder, Resource, until
 
 
@@ -122,7 +122,7 @@ def test_revoke_soon_after_a_timeout_lets_the_release_follow(provider, proxy, re
 def test_replace_that_times_out(provider, proxy, resource):
     holder = Holder(proxy)
     new = Resource("new")
-    with pytest.raises(RevokeTimeout, match="'line' was replaced, but the old resource is still in use") as caught:
+    with pytest.raises(RevokeTimeout, match="'line' was replaced, but the old resource was not free") as caught:
         provider.replace(new, timeout=0)
     pending = caught.value.pending
     assert provider.state == "live"

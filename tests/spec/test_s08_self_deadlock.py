@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from ref_proxy import RevokeDeadlock, RevokeTimeout
 
+from ref_proxy import RevokeDeadlock, RevokeTimeout
 from tests.support import Call, Resource
 
 

@@ -6,8 +6,8 @@ import signal
 import threading
 
 import pytest
-from ref_proxy import Provider
 
+from ref_proxy import Provider
 from tests.support import Call, Holder, Resource, is_waiting, until
 
 needs_signals = pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs POSIX signals")
@@ -136,7 +136,9 @@ def test_ctrl_c_at_any_instruction_loses_no_section_and_no_wake_up(monkeypatch):
             proxy = provider.proxy()
             other = Call(_read_until_revoked, proxy)
             try:
-                signal.setitimer(signal.ITIMER_REAL, 0.00002 + (i % 100) * 0.000002, 0.05)  # again: a finaliser may have swallowed it
+                signal.setitimer(
+                    signal.ITIMER_REAL, 0.00002 + (i % 100) * 0.000002, 0.05
+                )  # again: a finaliser may have swallowed it
                 try:
                     _storm(provider, proxy, revoke=i % 3 == 0)
                 finally:

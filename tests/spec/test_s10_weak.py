@@ -1,4 +1,4 @@
-"""S10, weak: a proxy keeps nothing alive; a dropped provider warns, denies, and releases after the last section; exit is clean."""
+"""S10, weak: a proxy keeps nothing alive; a dropped provider warns, denies, releases after the last section; a clean exit."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import threading
 import weakref
 
 import pytest
-from ref_proxy import Provider, Revoked, RevokeTimeout
 
+from ref_proxy import Provider, Revoked, RevokeTimeout
 from tests.support import Call, Holder, Resource, until
 
 
@@ -172,7 +172,9 @@ entered = threading.Event()
 {EXITS[how]}
 print("end")
 """
-    done = subprocess.run([sys.executable, "-X", "faulthandler", "-c", program], capture_output=True, text=True, timeout=40, env=os.environ)
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", program], capture_output=True, text=True, timeout=40, env=os.environ
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "end\n"
     assert "Traceback" not in done.stderr

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 
 import pytest
-from ref_proxy import Revoked, RevokeTimeout
 
+from ref_proxy import Revoked, RevokeTimeout
 from tests.support import Call, Holder, Resource, until
 
 

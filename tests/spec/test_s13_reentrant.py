@@ -7,9 +7,9 @@ import signal
 import weakref
 
 import pytest
+
 from ref_proxy import Provider
 from ref_proxy.srcu import Domain
-
 from tests.support import Call, Holder, Resource, is_waiting, until
 
 needs_signals = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX signals")

@@ -9,8 +9,8 @@ import sysconfig
 import textwrap
 
 import pytest
-from ref_proxy import BACKEND
 
+from ref_proxy import BACKEND
 from tests.support import Call, until
 
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
@@ -99,7 +99,9 @@ def test_in_subinterpreters_with_their_own_gil():
     [thread.join() for thread in threads]
     print("fine")
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60, env=os.environ)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60, env=os.environ
+    )
     assert done.stdout == "fine\n", done.stderr
     assert done.stderr == ""
 
@@ -122,7 +124,9 @@ def test_the_module_is_not_shared_with_a_subinterpreter():
     assert provider.revoke()
     print("fine")
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60, env=os.environ)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60, env=os.environ
+    )
     assert done.stdout == "fine\n", done.stderr
 
 

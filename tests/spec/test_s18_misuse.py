@@ -8,9 +8,9 @@ import math
 import pickle
 
 import pytest
+
 from ref_proxy import Provider, Proxy, Section
 from ref_proxy.srcu import Domain
-
 from tests.support import Call, Resource
 
 
@@ -49,7 +49,12 @@ def test_wrong_types_for_a_proxy(provider):
 @pytest.mark.parametrize(("timeout", "error"), [(-1, ValueError), (-0.001, ValueError), (math.nan, ValueError), ("1", TypeError)])
 def test_a_bad_timeout_is_refused_before_anything_changes(provider, proxy, resource, timeout, error):
     removal = Provider(Resource()).revoke_soon()
-    for call in (provider.revoke, lambda timeout: provider.replace(Resource(), timeout=timeout), removal.wait, Domain().synchronize):
+    for call in (
+        provider.revoke,
+        lambda timeout: provider.replace(Resource(), timeout=timeout),
+        removal.wait,
+        Domain().synchronize,
+    ):
         with pytest.raises(error, match="a timeout"):
             call(timeout=timeout)
     assert provider.state == "live"
@@ -77,7 +82,9 @@ def test_a_closed_proxy(provider, proxy, resource):
 
 
 def test_a_section_dropped_while_open_is_ended_and_warns(provider, proxy):
-    with pytest.warns(ResourceWarning, match=r"the section of proxy 'reader' of 'line', opened by thread \d+, was dropped while open"):
+    with pytest.warns(
+        ResourceWarning, match=r"the section of proxy 'reader' of 'line', opened by thread \d+, was dropped while open"
+    ):
         proxy.access()
         gc.collect()
     assert provider.blockers() == []

@@ -9,7 +9,6 @@ import threading
 
 from ref_proxy import Provider, _backend
 from ref_proxy.srcu import Domain
-
 from tests.support import Call, Holder, Resource, until
 
 
@@ -34,8 +33,12 @@ assert _thread._count() == before == 0, _thread._count()
 loaded = {"asyncio", "sched", "selectors", "signal", "logging", "concurrent.futures", "trio"} & set(sys.modules)
 assert not loaded, loaded
 """
-    done = subprocess.run([sys.executable, "-S", "-c", "import sys; sys.path[:] = %r\n" % sys.path + program], capture_output=True, text=True,
-                          env=os.environ)
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}\n" + program],
+        capture_output=True,
+        text=True,
+        env=os.environ,
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -31,6 +31,10 @@ def owner(port: Port) -> None:
     assert_type(provider.replace(FastPort(), timeout=1), Port)
     assert_type(provider.revoke(timeout=0.5), bool)
     assert_type(provider.blockers(), list[Blocker])
+    assert_type(
+        [(blocker.proxy, blocker.ident, blocker.waiting) for blocker in provider.blockers()],
+        list[tuple[str | None, int, float | None]],
+    )
     assert_type(provider.name, str)
     removal = provider.revoke_soon()
     assert_type(removal, Revocation[Port])

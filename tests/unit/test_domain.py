@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from typing import ClassVar
 
 import pytest
+
 from ref_proxy import RevokeDeadlock, RevokeTimeout
 from ref_proxy.srcu import Domain
-
 from tests.support import Call, until
 
 
@@ -153,7 +154,7 @@ def test_calls_from_many_threads_all_run(domain):
 
 def test_publishing_a_structure_of_ones_own(domain):
     class Routes:
-        table = {"a": 1}
+        table: ClassVar[dict[str, int]] = {"a": 1}
 
     torn: list[dict[str, int]] = []
 

@@ -1,0 +1,72 @@
+# Needs Python 3.11 or newer, make, and a C compiler for the fast twin. Each target sets up what it needs, once.
+#
+#   make demo        show it at work
+#   make test        the suite, with each twin
+#   make check       format, lint, types, layering; `make -k check` does not stop at the first that fails
+#   make fix         format, and mend what lint can mend
+#   make test-all    `make test` under every interpreter that is found
+#   make clean       remove what was set up
+#
+#   PYTHON=python3.13   another interpreter, in a .venv of its own        ARGS=...   more arguments for pytest, or for the demo
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+ifeq ($(origin PYTHON),undefined)
+PYTHON := python3
+VENV := .venv
+TAG :=
+else
+TAG := $(shell .ci/interpreters tag '$(PYTHON)')
+VENV := .venv-$(or $(TAG),none)
+endif
+RUN := $(VENV)/bin/python
+# What was set up, and when: the twins that could be built.
+READY := $(VENV)/twins
+
+.PHONY: setup demo test check format lint mypy pyright floors fix test-all clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml setup.py src/ref_proxy/_core.c .ci/set-up
+	@.ci/set-up '$(PYTHON)' $(VENV)
+
+demo: $(READY)
+	@$(VENV)/bin/ref-proxy demo $(ARGS)
+
+# What says the same under every twin and interpreter runs once: in .venv, with the first twin.
+test: $(READY)
+	@only=$(if $(TAG),'not once') failed=0; \
+	for twin in $$(cat $(READY)); do \
+	    echo "== $$($(RUN) -VV), twin $$twin"; \
+	    REF_PROXY_BACKEND=$$twin $(RUN) -m pytest -m "$$only" $(ARGS) || failed=1; \
+	    only='not once'; \
+	done; \
+	exit $$failed
+
+check: format lint mypy pyright floors
+format: $(READY)
+	$(RUN) -m ruff format --check --quiet .
+lint: $(READY)
+	$(RUN) -m ruff check --output-format concise .
+mypy: $(READY)
+	$(RUN) -m mypy
+pyright: $(READY)
+	$(RUN) -m pyright --pythonpath $(RUN)
+floors: $(READY)
+	$(RUN) -m pytest -q tests/meta/test_floors.py
+
+fix: $(READY)
+	$(RUN) -m ruff format .
+	$(RUN) -m ruff check --fix .
+
+test-all: test
+	@failed=; \
+	while read -r tag path; do \
+	    $(MAKE) --no-print-directory test PYTHON="$$path" || failed+=" $$tag"; \
+	done < <(.ci/interpreters); \
+	[ -z "$$failed" ] || { echo "failed under:$$failed"; exit 1; }
+
+clean:
+	rm -rf .venv .venv-* build src/*.egg-info src/ref_proxy/_core*.so .*_cache
