@@ -1,4 +1,4 @@
-/* The mechanism in C. Read `_core_py.py` first: the words and the algorithm are explained there; this file does the same at speed.
+/* The mechanism in C. Read `_core_py.py` first, which explains the words and the algorithm; this file does the same at speed.
  *
  * What differs is where a publication's members are kept. With the GIL nothing can come between two statements here, so a
  * cell has one list of open sections and plain counters. Without it a cell starts with one *stripe*, a list with a lock of its
@@ -10,18 +10,18 @@
  *             count moves to `left` of the old publication [SCAN]; then take off the one that `left` started with [UNBIAS]
  *
  * Why this is enough (the conclusions are numbered, the code cites them):
- *   (1) [JOIN] against [SCAN]: the stripe's lock orders them. Either the section is linked first, and then it is in the count that
- *       moves to `left`; or the scan is first, and then [LOAD], after taking the lock that the scan gave back, sees what
+ *   (1) [JOIN] against [SCAN]: the stripe's lock orders them. Either the section is linked first, and then it is in the count
+ *       that moves to `left`; or the scan is first, and then [LOAD], after taking the lock that the scan gave back, sees what
  *       [PUBLISH] stored before it. No section can hold a resource that the remover does not wait for.
  *   (2) An access that sees a newer publication than its stripe was turned to turns it itself, so a count never mixes two.
  *   (3) `left` starts at one, which is taken off after the last stripe was turned: while counts are moving it cannot be zero.
  *       It reaches zero once, and whoever takes off the last one, and nobody else, completes the publication.
- *   (4) The cell owns a publication while it is current, and then, in its list of retired ones, until it is complete. A section is
- *       open only before that: so it borrows the publication, and the resource in it, without a reference of its own.
+ *   (4) The cell owns a publication while it is current, and then, in its list of retired ones, until it is complete. A section
+ *       is open only before that: so it borrows the publication, and the resource in it, without a reference of its own.
  *   (5) What readers wrote in their sections is seen by the remover (S12): a section that ended before the scan gave the stripe's
  *       lock to it; a later one took itself off `left`, with release, and the reader of the zero acquires.
- *   (6) No Python code runs and no reference is given back while a stripe is locked. A lock's holder therefore always comes to its
- *       unlock, without waiting for anything; an access may interrupt another one wherever Python code can run.
+ *   (6) No Python code runs and no reference is given back while a stripe is locked. A lock's holder therefore always comes to
+ *       its unlock, without waiting for anything; an access may interrupt another one wherever Python code can run.
  *
  * Why no GIL is needed (Py_MOD_GIL_NOT_USED): all that threads share is either constant after creation, or guarded by a stripe's
  * lock or the cell's `publishing` lock, or one of the atomics below.
@@ -64,9 +64,9 @@ enum { STRIPES = 64 }; /* a power of two; threads are numbered one by one, so up
 #define add(p, n) ((void)atomic_fetch_add_explicit((p), (n), memory_order_relaxed))
 #define drop_is_last(p) (atomic_fetch_sub_explicit((p), 1, memory_order_acq_rel) == 1)
 
-/* A lock is held for a few loads and stores (6), and nearly always taken by the same thread: so one atomic operation takes it, and
- * giving it back is a plain store, half of what a PyMutex costs. A waiter that stays unlucky sleeps, so that a holder of lower
- * priority comes to run. */
+/* A lock is held for a few loads and stores (6), and nearly always taken by the same thread: so one atomic operation takes it,
+ * and giving it back is a plain store, half of what a PyMutex costs. A waiter that stays unlucky sleeps, so that a holder of
+ * lower priority comes to run. */
 typedef ATOMIC(bool) Lock;
 static inline bool try_lock(Lock *lock) { return !atomic_exchange_explicit(lock, true, memory_order_acquire); }
 static inline void unlock(Lock *lock) { store(lock, false); }
@@ -113,16 +113,15 @@ typedef struct Section Section;
 typedef struct Cell Cell;
 
 /* Ended sections to be used again: memory and type reference stay, so that threads do not fight over the type's reference count.
- * With the GIL there is one store a module. Without it there is one a stripe, with room for one section, guarded by the stripe's lock.
- * That lock is not taken again to free a section: it is PARKED when it ends, while Python still holds it, and its deallocation says,
- * with one store [VACATE], that it is SPARE; the access that takes it out [REUSE] looks for that. In between it blocks the place: then
- * others are allocated and freed. Who deallocates a section need not ask under the lock whether it is parked: it has ended before. */
+ * With the GIL there is one store a module. Without it there is one a stripe, with room for one section, guarded by the
+ * stripe's lock. That lock is not taken again to free a section: it is PARKED when it ends, while Python still holds it, and its
+ * deallocation says, with one store [VACATE], that it is SPARE; the access that takes it out [REUSE] looks for that. In between
+ * it blocks the place: others are allocated and freed. Who deallocates a section need not ask under the lock whether it is
+ * parked: it has ended before. */
 enum { LOOSE, PARKED, SPARE };
 typedef struct {
-#ifdef Py_GIL_DISABLED
     Section *first;
-#else
-    Section *first;
+#ifndef Py_GIL_DISABLED
     int count;
 #endif
 } Spares;
@@ -180,9 +179,9 @@ struct Section {
     PyObject_HEAD
     Section *next, **previous; /* in its stripe, or among the spares */
     Stripe *stripe;            /* NULL: the access was refused */
-    Publication *publication;  /* borrowed (4); NULL: refused, or ended. Guarded by the stripe's lock. */
-    PyObject *gift;            /* the reference that the first __enter__ hands out, without a lock: touched by the thread that made
-                                  the section alone, and at the end of its memory */
+    ATOMIC(Publication *) publication; /* borrowed (4); NULL: refused, or ended; changed under the stripe's lock */
+    PyObject *gift; /* a reference for the first __enter__ to hand out without a lock: touched by none but the thread that made
+                       the section, and at the end of its memory */
     Proxy *proxy;
     uint64_t thread; /* never used again, unlike `ident` */
     unsigned long ident;
@@ -253,7 +252,8 @@ static inline void unlink_section(Section *section) {
         section->next->previous = section->previous;
 }
 
-/* Under the stripe's lock. The old publication has not been completed: its bias is taken off after every stripe was turned (3). */
+/* Under the stripe's lock. The old publication has not been completed: its bias is taken off after every stripe was turned (3).
+ * */
 static inline void turn(Stripe *stripe, Publication *fresh) {
     if (stripe->open != 0)
         add(&stripe->turned->left, stripe->open);
@@ -319,7 +319,7 @@ static inline bool section_join(Section *section, Cell *cell, Stripe *stripe) {
     stripe->open++;
     link_section(stripe, section); /* [JOIN] */
     section->stripe = stripe;
-    section->publication = publication;
+    store(&section->publication, publication);
     section->gift = Py_NewRef(publication->resource);
     return true;
 }
@@ -360,13 +360,13 @@ static HOT bool section_end(Section *section) {
     if (unlikely(stripe == NULL))
         return false;
     lock(&stripe->lock);
-    Publication *publication = section->publication;
+    Publication *publication = load(&section->publication);
     if (unlikely(publication == NULL)) {
         unlock(&stripe->lock);
         return false;
     }
     unlink_section(section); /* [LEAVE] */
-    section->publication = NULL;
+    store(&section->publication, NULL);
     spares_park(stripe, section);
     bool counted_here = publication == stripe->turned;
     if (likely(counted_here))
@@ -380,8 +380,8 @@ static HOT bool section_end(Section *section) {
     return true;
 }
 
-/* Put `fresh`, or nothing (NULL), in the place of what is published. Returns a reference to the resource that was, and in `*number`
- * which publication that is; or NULL, without an exception: denied already, and `fresh` is still the caller's. */
+/* Put `fresh`, or nothing (NULL), in the place of what is published. Returns a reference to the resource that was, and in
+ * `*number` which publication that is; or NULL, without an exception: denied already, and `fresh` is still the caller's. */
 static PyObject *cell_exchange(Cell *cell, Publication *fresh, unsigned long long *number) {
     lock(&cell->publishing);
     Publication *old = load(&cell->current);
@@ -460,7 +460,8 @@ static inline Section *spares_take(Spares *spares) {
     return section;
 }
 
-/* The section has ended, or was refused: nobody else touches `keeping`. Its memory may be somebody else's right after [VACATE]. */
+/* The section has ended, or was refused: nobody else touches `keeping`. Its memory may be somebody else's right after [VACATE].
+ * */
 static inline void spares_give(Spares *Py_UNUSED(spares), Section *section) {
     if (load(&section->keeping) == PARKED)
         store(&section->keeping, SPARE); /* [VACATE] */
@@ -521,7 +522,7 @@ static void section_dealloc(Section *self) {
         Py_DECREF(proxy);
         return;
     }
-    if (unlikely(self->publication != NULL))
+    if (unlikely(load(&self->publication) != NULL))
         section_drop(self);
     Py_XDECREF(self->gift);
     spares_give(SPARES_OF(proxy->cell, stripe), self);
@@ -533,7 +534,7 @@ static PyObject *section_repr(Section *self) {
     const char *state = "refused";
     if (self->stripe != NULL) {
         lock(&self->stripe->lock);
-        state = self->publication == NULL ? "ended" : "open";
+        state = load(&self->publication) == NULL ? "ended" : "open";
         unlock(&self->stripe->lock);
     }
     if (who != NULL)
@@ -548,8 +549,9 @@ static PyObject *section_resource(Section *self, void *Py_UNUSED(closure)) {
         Py_RETURN_NONE;
     PyObject *resource = NULL;
     lock(&stripe->lock); /* else it could be ended, and the resource be gone, between the look and the new reference */
-    if (self->publication != NULL)
-        resource = Py_NewRef(self->publication->resource);
+    Publication *publication = load(&self->publication);
+    if (publication != NULL)
+        resource = Py_NewRef(publication->resource);
     unlock(&stripe->lock);
     if (resource == NULL)
         complain(self->proxy, PyExc_ValueError, "the section of %U has ended: the resource may be used only inside it");
@@ -557,7 +559,8 @@ static PyObject *section_resource(Section *self, void *Py_UNUSED(closure)) {
 }
 
 static PyObject *section_enter(Section *self, PyObject *Py_UNUSED(ignored)) {
-    PyObject *resource = take_gift(self);
+    /* Ended by another thread: its gift is still there, but not to be had any more. */
+    PyObject *resource = unlikely(load(&self->publication) == NULL) ? NULL : take_gift(self);
     return resource != NULL ? resource : section_resource(self, NULL);
 }
 
@@ -620,7 +623,7 @@ static HOT Section *proxy_open(Proxy *self) {
     unlock(&stripe->lock);
     if (unlikely(!granted)) {
         section->stripe = NULL;
-        section->publication = NULL;
+        store(&section->publication, NULL);
         section->gift = NULL;
     }
     Py_INCREF(self);
@@ -838,7 +841,8 @@ static size_t cell_copy_sections(Cell *self, unsigned long long first, unsigned 
     FOR_EACH_STRIPE(self, stripe) {
         lock(&stripe->lock);
         for (Section *s = stripe->sections; s != NULL; s = s->next) {
-            if (s->publication->number < first || s->publication->number > last)
+            unsigned long long number = load(&s->publication)->number;
+            if (number < first || number > last)
                 continue;
             if (count < room)
                 records[count] = (Record){(Proxy *)Py_NewRef(s->proxy), s->ident, s->thread == here, s->detached};
@@ -868,7 +872,7 @@ static PyObject *cell_sections(Cell *self, PyObject *args) {
     for (size_t i = 0; i < count; i++) {
         Record *r = &records[count - 1 - i]; /* a stripe has its newest first */
         if (list != NULL) {
-            PyObject *item = Py_BuildValue("OkOO", r->proxy, r->ident, r->mine ? Py_True : Py_False, r->detached ? Py_True : Py_False);
+            PyObject *item = Py_BuildValue("OkNN", r->proxy, r->ident, PyBool_FromLong(r->mine), PyBool_FromLong(r->detached));
             if (item == NULL)
                 Py_CLEAR(list);
             else
@@ -912,7 +916,7 @@ static Publication *cell_purge(Cell *cell, uint64_t here) {
         unlock(&stripe->lock);
 #ifdef Py_GIL_DISABLED
         Section *kept = stripe->spares.first;
-        if (kept != NULL && load(&kept->keeping) == PARKED) { /* perhaps by a thread that is gone: it would block the place for good */
+        if (kept != NULL && load(&kept->keeping) == PARKED) { /* by a thread that is gone? It would block the place for good */
             store(&kept->keeping, LOOSE);
             stripe->spares.first = NULL;
         }
@@ -921,9 +925,9 @@ static Publication *cell_purge(Cell *cell, uint64_t here) {
             next = s->next;
             if (s->thread == here)
                 continue;
-            Publication *publication = s->publication;
+            Publication *publication = load(&s->publication);
             unlink_section(s);
-            s->publication = NULL;
+            store(&s->publication, NULL);
             if (publication == stripe->turned)
                 stripe->open--;
             else if (drop_is_last(&publication->left)) {

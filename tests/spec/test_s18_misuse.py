@@ -108,6 +108,17 @@ def test_a_section_used_after_its_end(proxy):
         pytest.fail("the body ran")
 
 
+def test_a_section_used_after_another_thread_has_ended_it(provider, proxy):
+    section, entered = proxy.access(), proxy.access()
+    entered.__enter__()
+    for ended in (section, entered):
+        Call(ended.end).result()
+        for use in (ended.__enter__, lambda: ended.resource, ended.detach):  # noqa: B023
+            with pytest.raises(ValueError, match="has ended"):
+                use()
+    assert provider.revoke() is True
+
+
 def test_a_section_dropped_after_its_end_or_its_with_is_silent(proxy, recwarn):
     with proxy.access():
         pass
