@@ -186,6 +186,7 @@ struct Section {
     uint64_t thread; /* never used again, unlike `ident` */
     unsigned long ident;
     bool detached;
+    bool collected; /* finalised by the collector, which does that to an object once: so its memory is not used again */
 #ifdef Py_GIL_DISABLED
     ATOMIC(char) keeping; /* LOOSE, PARKED or SPARE */
 #endif
@@ -479,7 +480,7 @@ static inline Section *spares_take(Spares *spares) {
 }
 
 static inline void spares_give(Spares *spares, Section *section) {
-    if (spares->count == 16) {
+    if (spares->count == 16 || section->collected) {
         section_free(section);
         return;
     }
@@ -511,6 +512,13 @@ COLD static void section_was_dropped(Section *self) {
 COLD static void section_drop(Section *self) {
     if (section_end(self))
         section_was_dropped(self);
+}
+
+/* By the collector: while all that waking and releasing needs is still whole. */
+static void section_finalize(Section *self) {
+    self->collected = true;
+    if (load(&self->publication) != NULL)
+        section_drop(self);
 }
 
 static void section_dealloc(Section *self) {
@@ -614,7 +622,7 @@ static HOT Section *proxy_open(Proxy *self) {
     }
     section->thread = thread->id;
     section->ident = thread->thread_id;
-    section->detached = false;
+    section->detached = section->collected = false;
 #ifdef Py_GIL_DISABLED
     store(&section->keeping, LOOSE);
 #endif
@@ -1117,8 +1125,8 @@ static PyGetSetDef section_getset[] = {
 
 static PyType_Slot section_slots[] = {
     {Py_tp_doc, (void *)section_doc},
-    {Py_tp_traverse, section_traverse}, {Py_tp_dealloc, section_dealloc},
-    {Py_tp_repr, section_repr},       {Py_tp_methods, section_methods},   {Py_tp_getset, section_getset},
+    {Py_tp_traverse, section_traverse}, {Py_tp_finalize, section_finalize}, {Py_tp_dealloc, section_dealloc},
+    {Py_tp_repr, section_repr},         {Py_tp_methods, section_methods},   {Py_tp_getset, section_getset},
     {0, NULL},
 };
 

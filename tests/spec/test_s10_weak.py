@@ -122,6 +122,25 @@ def test_a_provider_in_a_cycle_with_its_resource_is_collected():
     until(lambda: gc.collect() >= 0 and alive() is None)
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_cycle_through_a_resource_its_provider_and_an_open_section_is_collected_and_released():
+    class Device:
+        pass
+
+    for _ in range(20):  # the collector takes them in whatever order they happen to come
+        device = Device()
+        device.provider = Provider(device, release=lambda _: released.append(1))
+        device.proxy = device.provider.proxy()
+        device.section = device.proxy.access()
+        released: list[int] = []
+        alive = weakref.ref(device)
+        del device
+        gc.collect()
+        until(lambda: released)
+        until(lambda: gc.collect() >= 0 and alive() is None)
+        assert released == [1]
+
+
 def test_no_warning_for_one_that_was_revoked(recwarn):
     provider = Provider(Resource())
     provider.revoke()

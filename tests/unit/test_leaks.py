@@ -1,0 +1,85 @@
+"""Everything that can be done, a thousand times over, leaves no block of memory and no object behind."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+import sys
+from contextlib import suppress
+
+import pytest
+
+from ref_proxy import Provider, Revoked, RevokeTimeout, srcu
+from ref_proxy.srcu import Domain
+from tests.support import until
+
+pytestmark = pytest.mark.skipif(not hasattr(sys, "getallocatedblocks"), reason="counts CPython's blocks")
+
+
+class Cyclic:
+    """A resource that owns its provider, a proxy and an open section of itself."""
+
+    def __init__(self):
+        self.provider = Provider(self)
+        self.proxy = self.provider.proxy()
+        self.section = self.proxy.access()
+
+
+def everything():
+    provider = Provider(object(), release=id, interrupt=id, name="line")
+    named, unnamed = provider.proxy("reader"), provider.proxy()
+    with named.access(), unnamed.try_access():
+        pass
+    section = named.access()
+    for use in (section.__enter__, section.end, section.end, section.__enter__, section.detach):
+        with suppress(ValueError):
+            use()
+    for refused in (lambda: copy.copy(named), lambda: pickle.dumps(section), lambda: Provider(None)):
+        with suppress(TypeError):
+            refused()
+    named.access()  # dropped
+    section = named.access()
+    section.detach()
+    for late in (lambda: provider.replace(object(), timeout=0), lambda: provider.revoke(timeout=0)):
+        with suppress(RevokeTimeout):
+            late()
+    provider.blockers()
+    section.end()
+    repr((provider, named, section))
+    provider.revoke()
+    provider.revoke()
+    named.try_access()
+    with suppress(Revoked):
+        named.access()
+    named.close()
+    with suppress(ValueError):
+        named.access()
+    domain = Domain()
+    with domain.read():
+        domain.start_poll()
+    domain.synchronize()
+    dropped = Provider([1])
+    section = dropped.proxy().access()
+    del dropped
+    section.end()
+    Cyclic()
+
+
+def counts() -> tuple[int, int]:
+    until(lambda: not srcu._jobs)
+    for _ in range(3):
+        gc.collect()
+    return sys.getallocatedblocks(), len(gc.get_objects())
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_nothing_is_left_behind():
+    for _ in range(100):
+        everything()
+    blocks, objects = counts()
+    for _ in range(1000):
+        everything()
+    more_blocks, more_objects = counts()
+    assert more_objects - objects < 50
+    assert more_blocks - blocks < 200  # one lost in each round would be 1000
