@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import inspect
 import os
 import sys
 import threading
@@ -68,12 +69,21 @@ class Call(threading.Thread):
         return value
 
 
+def _line_of_the_wait() -> int:
+    lines, first = inspect.getsourcelines(srcu.Bell.wait)
+    [offset] = [i for i, line in enumerate(lines) if "rung.acquire(timeout=" in line]
+    return first + offset
+
+
+_LINE_OF_THE_WAIT = _line_of_the_wait()
+
+
 def is_waiting(ident: int | None) -> bool:
-    """Whether a thread is inside `Bell.wait()`, past its last look: nothing but a ring brings it on."""
+    """Whether a thread is in the very line of `Bell.wait()` that waits, past its last look: nothing but a ring brings it on."""
     frame = sys._current_frames().get(ident or 0)
     while frame is not None:
         if frame.f_code is srcu.Bell.wait.__code__:
-            return "left" in frame.f_locals
+            return frame.f_lineno == _LINE_OF_THE_WAIT
         frame = frame.f_back
     return False
 
