@@ -299,7 +299,7 @@ class Provider(Generic[T]):
         """Remove the resource: deny, interrupt, drain, release. True for the one caller that did it, False for all others.
 
         Guarantees: S2 to S9. Blocks: until every section that was open has ended and the release has run, at most `timeout`
-        seconds (None: without bound). All callers wait, also those that get False.
+        seconds (None: without bound); the release itself is not cut short. All callers wait, also those that get False.
 
         Raises:
             RevokeTimeout: the time ran out; denied, not released, and a later call carries on.
