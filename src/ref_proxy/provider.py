@@ -133,21 +133,25 @@ class Revocation(Generic[T]):
         return True
 
     def _run_interrupt(self) -> None:
-        me, interrupt, resource = Claim(), self._interrupt, self._resource
+        interrupt, resource = self._interrupt, self._resource
+        if interrupt is None or "interrupt" in self._claims:
+            return
+        me = Claim()
         try:
-            if interrupt is None or self._claims.setdefault("interrupt", me) is not me:
+            if self._claims.setdefault("interrupt", me) is not me:
                 return
             if resource is not None:
                 interrupt(resource)
+            self._claims["interrupt over"] = me
         except Exception:
+            self._claims["interrupt over"] = me  # first: Ctrl-C may come while it is reported
             report.logger().exception("%r: interrupt failed; the removal goes on", self._cell.name)
         except BaseException:  # Ctrl-C: readers may still be blocked, so whoever carries on interrupts them again
             if self._claims.get("interrupt") is me:
                 self._claims.pop("interrupt", None)
-            self._bell.ring()
             raise
-        self._claims["interrupt over"] = me
-        self._bell.ring()
+        finally:
+            self._bell.ring()
 
     def _drained(self) -> bool:
         return self._cell.drained(self._first, self._last)

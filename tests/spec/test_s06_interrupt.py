@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 
@@ -92,6 +93,27 @@ def test_ctrl_c_in_it_is_heard_and_whoever_carries_on_interrupts_again(resource)
     assert resource.log == []
     assert provider.revoke() is True
     assert len(calls) == 2
+
+
+def test_ctrl_c_while_its_failure_is_reported_leaves_the_removal_resumable(resource):
+    class Struck(logging.Handler):
+        def emit(self, record):
+            raise KeyboardInterrupt
+
+    def interrupt(_):
+        raise OSError("no such ioctl")
+
+    provider = Provider(resource, interrupt=interrupt, release=Resource.release)
+    handler = Struck()
+    logging.getLogger("ref_proxy").addHandler(handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            provider.revoke()
+    finally:
+        logging.getLogger("ref_proxy").removeHandler(handler)
+    assert provider.state == "draining"
+    assert provider.revoke(timeout=20) is True
+    assert resource.log == ["released"]
 
 
 def test_an_interrupt_that_revokes_is_told_so(caplog, resource):
