@@ -5,9 +5,13 @@ from __future__ import annotations
 import faulthandler
 import inspect
 import os
+import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from ref_proxy import srcu
@@ -80,12 +84,39 @@ _LINE_OF_THE_WAIT = _line_of_the_wait()
 
 def is_waiting(ident: int | None) -> bool:
     """Whether a thread is in the very line of `Bell.wait()` that waits, past its last look: nothing but a ring brings it on."""
-    frame = sys._current_frames().get(ident or 0)
+    return _waits(sys._current_frames().get(ident or 0))
+
+
+def _waits(frame: FrameType | None) -> bool:
     while frame is not None:
         if frame.f_code is srcu.Bell.wait.__code__:
             return frame.f_lineno == _LINE_OF_THE_WAIT
         frame = frame.f_back
     return False
+
+
+@contextmanager
+def struck_while_waiting(handler: Any) -> Iterator[None]:
+    """Have the main thread run `handler()` out of a signal, once, while it waits in the body.
+
+    The signal comes again and again, until it finds the thread waiting: one that comes in the instant before does not wake it.
+    """
+    heard = False
+
+    def on_signal(_: int, frame: FrameType | None) -> None:
+        nonlocal heard
+        if not heard and _waits(frame):
+            heard = True
+            handler()
+
+    old = signal.signal(signal.SIGALRM, on_signal)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+    assert heard
 
 
 def until(condition: Any) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import signal
-import threading
 
 import pytest
 
 from ref_proxy import Provider
-from tests.support import Call, Holder, Resource, is_waiting, until
+from tests.support import Call, Holder, Resource, struck_while_waiting
 
 needs_signals = pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs POSIX signals")
 
@@ -48,41 +47,15 @@ def test_a_generator_that_is_dropped_inside_ends_the_section(provider, proxy):
     assert provider.blockers() == []
 
 
-class Impatient:
-    """Runs in the main thread what must be interrupted there, once a helper sees it wait."""
-
-    def __init__(self, handler):
-        self._old = signal.signal(signal.SIGALRM, handler)
-        self._main = threading.main_thread().ident
-
-    def strike_when_waiting(self):
-        def strike():
-            until(lambda: is_waiting(self._main))
-            signal.pthread_kill(self._main, signal.SIGALRM)
-
-        return Call(strike)
-
-    def restore(self):
-        signal.signal(signal.SIGALRM, self._old)
-
-
-@pytest.fixture
 def ctrl_c():
-    def handler(*_):
-        raise KeyboardInterrupt
-
-    impatient = Impatient(handler)
-    yield impatient
-    impatient.restore()
+    raise KeyboardInterrupt
 
 
 @needs_signals
-def test_ctrl_c_in_a_waiting_revoke_leaves_it_denied_and_resumable(ctrl_c, provider, proxy, resource):
+def test_ctrl_c_in_a_waiting_revoke_leaves_it_denied_and_resumable(provider, proxy, resource):
     holder = Holder(proxy)
-    striker = ctrl_c.strike_when_waiting()
-    with pytest.raises(KeyboardInterrupt):
+    with struck_while_waiting(ctrl_c), pytest.raises(KeyboardInterrupt):
         provider.revoke()
-    striker.result()
     assert provider.state == "draining"
     assert proxy.revoked
     assert resource.log == ["interrupted"]
@@ -92,13 +65,11 @@ def test_ctrl_c_in_a_waiting_revoke_leaves_it_denied_and_resumable(ctrl_c, provi
 
 
 @needs_signals
-def test_ctrl_c_in_a_waiting_replace_leaves_the_new_one_published(ctrl_c, provider, proxy):
+def test_ctrl_c_in_a_waiting_replace_leaves_the_new_one_published(provider, proxy):
     holder = Holder(proxy)
     new = Resource("new")
-    striker = ctrl_c.strike_when_waiting()
-    with pytest.raises(KeyboardInterrupt):
+    with struck_while_waiting(ctrl_c), pytest.raises(KeyboardInterrupt):
         provider.replace(new)
-    striker.result()
     with proxy.access() as inside:
         assert inside is new
     removal = Call(provider.revoke).assert_waits()  # the old one's reader is waited for all the same

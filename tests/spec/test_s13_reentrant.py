@@ -10,7 +10,7 @@ import pytest
 
 from ref_proxy import Provider
 from ref_proxy.srcu import Domain
-from tests.support import Call, Holder, Resource, is_waiting, until
+from tests.support import Call, Holder, Resource, struck_while_waiting
 
 needs_signals = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX signals")
 
@@ -62,19 +62,8 @@ def test_a_section_ended_by_a_signal_handler_that_interrupts_the_waiting_revoke(
     # The very thread that waits ends the last section.
     section = proxy.access()
     section.detach()
-    old = signal.signal(signal.SIGALRM, lambda *_: section.end())
-    me = __import__("threading").get_ident()
-
-    def strike():
-        until(lambda: is_waiting(me))
-        signal.pthread_kill(me, signal.SIGALRM)
-
-    call = Call(strike)
-    try:
+    with struck_while_waiting(section.end):
         assert provider.revoke(timeout=20) is True
-    finally:
-        signal.signal(signal.SIGALRM, old)
-    call.result()
 
 
 @needs_signals
@@ -82,23 +71,12 @@ def test_a_revoke_from_a_signal_handler_that_interrupts_the_waiting_revoke(provi
     holder = Holder(proxy)
     results = []
 
-    def handler(*_):
+    def handler():
         holder.leave()
         results.append(provider.revoke())
 
-    old = signal.signal(signal.SIGALRM, handler)
-    me = __import__("threading").get_ident()
-
-    def strike():
-        until(lambda: is_waiting(me))
-        signal.pthread_kill(me, signal.SIGALRM)
-
-    call = Call(strike)
-    try:
+    with struck_while_waiting(handler):
         results.append(provider.revoke(timeout=20))
-    finally:
-        signal.signal(signal.SIGALRM, old)
-    call.result()
     assert sorted(results) == [False, True]
     assert resource.log.count("released") == 1
 
