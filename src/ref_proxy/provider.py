@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .loops import Loop
     from .report import Blocker
 
-__all__ = ["Provider", "Revocation"]
+__all__ = ["STALL_AFTER", "Provider", "Revocation", "refuse_own_task"]
 
 T = TypeVar("T")
 _numbers = count(1)
@@ -50,7 +50,7 @@ def _refuse_own_sections(cell: Cell, first: int, last: int) -> None:
                 raise _deadlock(cell, theirs[token], f"task {tasks.name(task)!r}, of the event loop that runs here,", "thread")
 
 
-async def _refuse_own_task(loop: Loop, cell: Cell, first: int, last: int) -> None:
+async def refuse_own_task(loop: Loop, cell: Cell, first: int, last: int) -> None:
     """The same for a task, which blocks only itself."""
     from . import loops
 
@@ -255,6 +255,27 @@ class Revocation(Generic[T]):
             elif not await loops.wait(loop, self._bell, self._stirred, self._next_look(deadline)) and self._too_late(deadline):
                 return None
         return False
+
+    # For a device, which drains all before it releases any.
+
+    def _quiesce(self, deadline: float | None) -> bool:
+        """Wait until the release could be run, or another thread runs it: False when the time ran out."""
+        while not self._quiet():
+            self._run_interrupt()
+            if not self._bell.wait(self._quiet, self._next_look(deadline)) and self._too_late(deadline):
+                return False
+        return True
+
+    async def _aquiesce(self, loop: Loop, deadline: float | None) -> bool:
+        from . import loops
+
+        while not await loops.wait(loop, self._bell, self._quiet, self._next_look(deadline)):
+            if self._too_late(deadline):
+                return False
+        return True
+
+    def _quiet(self) -> bool:
+        return self._due() or "release" in self._claims or self.done
 
     def _take_steps(self) -> bool:
         """Do what can be done now, without waiting for anybody. True for the one that released."""
@@ -485,7 +506,7 @@ class Provider(Generic[T]):
             return False
         deadline = None if timeout is None else monotonic() + timeout
         removal._refuse_own_hook()
-        await _refuse_own_task(loop, self._cell, 0, self._cell.number)
+        await refuse_own_task(loop, self._cell, 0, self._cell.number)
         removal._deny()
         return self._outcome(removal, await removal._afinish(loop, deadline), timeout)
 
@@ -548,7 +569,7 @@ class Provider(Generic[T]):
         check_timeout(timeout)
         loop = loops.running()
         number = self._cell.number
-        await _refuse_own_task(loop, self._cell, number, number)
+        await refuse_own_task(loop, self._cell, number, number)
         deadline = None if timeout is None else monotonic() + timeout
         pending, old = self._publish(new)
         self._outcome(pending, await pending._afinish(loop, deadline), timeout)
@@ -581,6 +602,11 @@ class Provider(Generic[T]):
         Never blocks, and costs the sections nothing. Guarantees: S19.
         """
         return self._removal.blockers()
+
+    def _disown(self) -> None:
+        """Give the resource back to its owner, as if there had never been a provider: of one that nobody else has seen."""
+        self._removal._interrupt = self._removal._release = None
+        self.revoke()
 
     def __enter__(self) -> Self:
         return self
