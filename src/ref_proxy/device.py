@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import warnings
-from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 from weakref import ref
@@ -250,7 +249,7 @@ class Device:
         deadline = None if timeout is None else monotonic() + timeout
         self._deny()
         removals = [provider._removal for provider in self._tree()]
-        await loops.in_thread(loop, partial(_interrupt, removals), self._log)
+        await loops.in_thread(loop, lambda: _interrupt(removals), self._log)
         for removal in removals:
             if not await removal._aquiesce(loop, deadline):
                 raise self._timeout(removals, timeout)
@@ -336,7 +335,7 @@ class Device:
         for child in reversed(list(self._children)):
             self._attempt(child._take_apart)
         for provider in reversed(list(self._providers)):
-            self._attempt(partial(provider._removal._finish, None))
+            self._attempt(provider._removal._finish)
             self._providers.pop(provider, None)
         while self._actions:
             action, _ = self._actions.popitem()  # the last one added

@@ -239,7 +239,7 @@ class Revocation(Generic[T]):
             finally:
                 self._bell.ring()
 
-    def _finish(self, deadline: float | None) -> bool | None:
+    def _finish(self, deadline: float | None = None) -> bool | None:
         """Wait, and release: True for the one who did, False for all others, None when the time ran out."""
         while not self.done:
             if self._final and self._take_steps():
