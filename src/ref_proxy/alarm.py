@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import _thread
+import atexit
 import os
-import sys
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from . import report
-from .waiting import Bell, Claim
+from .waiting import Bell, Claim, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,11 +31,8 @@ def call_at(key: object, when: float, job: Callable[[], object]) -> None:
     _due[key] = (when, job)
     if when < _until.get("", inf):
         _changed.ring()
-    if "" not in _runner and not sys.is_finalizing():
-        try:
-            _thread.start_new_thread(_run, ())
-        except RuntimeError:  # no thread can be had any more
-            pass
+    if "" not in _runner and "over" not in _runner:
+        start(_run, needed=False)
 
 
 def cancel(key: object) -> None:
@@ -74,6 +70,13 @@ def _call_what_is_due() -> None:
                 job()
             except BaseException:
                 report.logger().exception("a report on a removal that waits has failed")
+
+
+@atexit.register  # after waiting's, so called before it, which waits for the thread: an interpreter must not end under one
+def _end() -> None:
+    _runner["over"] = Claim()
+    _due.clear()
+    _changed.ring()
 
 
 def _in_child() -> None:

@@ -94,7 +94,7 @@ def _extract(frame: FrameType | None) -> StackSummary:
 def blockers(cell: Cell, first: int, last: int, waiting: float | None = None) -> list[Blocker]:
     """A record for each open section of the publications `first` to `last`.
 
-    Costs the sections nothing: it reads the list. Where asyncio or trio is loaded, one pass over all objects finds their tasks.
+    Costs the sections nothing: it reads the list. If such a thread runs an event loop, one pass over all objects finds the tasks.
     """
     sections = cell.sections(first, last)
     if not sections:
@@ -105,7 +105,7 @@ def blockers(cell: Cell, first: int, last: int, waiting: float | None = None) ->
     frames: dict[int, FrameType | None] = dict(sys._current_frames())
     frames[_thread.get_ident()] = _callers_frame()
     stacks = {ident: _extract(frames.get(ident)) for ident in {section[1] for section in sections}}
-    held = _held_by_tasks({section[4] for section in sections})
+    held = _held_by_tasks({token for _, ident, _, _, token in sections if tasks.run_in(frames.get(ident))})
     found: list[Blocker] = []
     for proxy, ident, _, detached, token in sections:
         task = held.get(token)
@@ -126,6 +126,8 @@ def blockers(cell: Cell, first: int, last: int, waiting: float | None = None) ->
 
 
 def _held_by_tasks(tokens: Collection[int]) -> dict[int, Any]:
+    if not tokens:
+        return {}
     return {token: task for task in tasks.everywhere() for token in tasks.holds(task, tokens)}
 
 

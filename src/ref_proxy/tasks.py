@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from traceback import StackSummary
+    from types import FrameType
     from typing import Any
 
-__all__ = ["current", "everywhere", "here", "holds", "name", "stack"]
+__all__ = ["current", "everywhere", "here", "holds", "name", "run_in", "stack"]
 
 _METHODS = (MethodType, BuiltinMethodType)
 _CONTAINERS = (dict, list, tuple, deque)  # no set: a nursery has its children in one, and they hold what they hold
@@ -56,7 +57,25 @@ def here() -> list[Any]:
 def everywhere() -> list[Any]:
     """All tasks of the process, of whatever thread and loop: one pass over its objects, which needs no help from a loop."""
     kinds = (getattr(sys.modules.get("asyncio"), "Task", ()), getattr(_trio(), "Task", ()))
-    return [each for each in gc.get_objects() if isinstance(each, kinds)] if any(kinds) else []
+    known: dict[int, bool] = {}  # by the id() of a type: there are few types, and trio's is slow to be asked
+
+    def is_task(each: object) -> bool:
+        cls = type(each)
+        found = known.get(id(cls))
+        if found is None:
+            found = known[id(cls)] = issubclass(cls, kinds)
+        return found
+
+    return [each for each in gc.get_objects() if is_task(each)] if any(kinds) else []
+
+
+def run_in(frame: FrameType | None) -> bool:
+    """Whether a thread that stands in this frame runs an event loop. uvloop's leaves no frame: where it is loaded, any may."""
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] in {"asyncio", "trio"}:
+            return True
+        frame = frame.f_back
+    return "uvloop" in sys.modules
 
 
 def name(task: Any) -> str:

@@ -109,11 +109,12 @@ _job_ended = Bell()
 EXIT_PATIENCE = 5.0  # seconds
 
 
-def start(job: Callable[[], object]) -> None:
+def start(job: Callable[[], object], *, needed: bool = True) -> None:
     """Run `job()`, which reports its own failures, in a thread of its own.
 
     Never blocks for the job's sake, so a finaliser may call it: `threading.Thread` would wait for the new thread to come up. The
-    end of the interpreter waits for jobs under way, but not for good; after that no thread can be had, and `job()` runs here.
+    end of the interpreter waits for jobs under way, but not for good. Where no thread can be had any more `job()` runs here, or,
+    if it is not needed, nowhere.
     """
 
     def run() -> None:
@@ -129,7 +130,10 @@ def start(job: Callable[[], object]) -> None:
             raise RuntimeError  # 3.11 would start a thread that never comes to run
         _thread.start_new_thread(run, ())
     except RuntimeError:
-        run()
+        if needed:
+            run()
+        else:
+            _jobs.pop(run, None)
 
 
 @atexit.register

@@ -41,6 +41,9 @@ USE = """
     except Revoked:
         log.append("refused")
     assert log == ["left", "released", "refused"], log
+    late = Provider(["another"], name="late")
+    held = late.proxy().access()
+    late.revoke_soon()  # the interpreter ends in the midst of this removal
 """
 
 
