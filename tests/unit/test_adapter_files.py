@@ -454,6 +454,27 @@ def test_an_owner_who_fails_to_be_told_is_logged_and_the_consumer_learns_that_it
     assert "nobody at home" in caplog.text
 
 
+@pytest.mark.parametrize("code", [errno.ENOTCONN, errno.EIO])
+def test_a_close_that_fails_is_the_removers_to_hear_of_unless_the_device_is_gone_anyhow(monkeypatch, code):
+    def close(number):
+        real(number)
+        if number == mine:
+            raise OSError(code, os.strerror(code))
+
+    real = os.close
+    provider = files.provide(os.devnull)
+    with provider.proxy().access() as file:
+        mine = file.fileno()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", close)
+        if code == errno.EIO:  # what was written could not be saved
+            with pytest.raises(OSError, match="Input/output error"):
+                provider.revoke()
+        else:
+            assert provider.revoke() is True
+    assert provider.state == "revoked"
+
+
 # The handle
 
 

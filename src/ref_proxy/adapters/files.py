@@ -36,7 +36,7 @@ from ..errors import Revoked, RevokeDeadlock, RevokeTimeout
 from ..provider import Provider
 from ..report import describe
 from ..srcu import check_timeout
-from .gone import Departure, revoked_from
+from .gone import GONE, Departure, revoked_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -248,7 +248,7 @@ class Descriptor:
             try:
                 self._restore(number)
             finally:
-                os.close(number)
+                _close(number)
 
     def give_back(self) -> None:
         """Close it if it was opened here; if it was handed over, let its owner have it again, as it was."""
@@ -326,6 +326,15 @@ class Descriptor:
 
     def __repr__(self) -> str:
         return f"<ref_proxy.adapters.files.Descriptor {self.name!r}, {'released' if self._number < 0 else self._number}>"
+
+
+def _close(number: int) -> None:
+    try:
+        os.close(number)
+    except OSError as error:
+        # It is closed all the same. What was written could not be flushed; to a device that is gone that is no news.
+        if error.errno not in GONE - _AMBIGUOUS:
+            raise
 
 
 class File(io.RawIOBase):
