@@ -60,5 +60,5 @@ def asleep(provider: Provider[files.Descriptor], number: int = 1) -> bool:
     """Whether that many are inside, and all of them in the line that polls, with nothing to bring them back but an event."""
     blockers = provider.blockers()
     return len(blockers) == number and all(
-        any(frame.name == "poll" and "poll.poll(left)" in (frame.line or "") for frame in blocker.stack) for blocker in blockers
+        any(frame.name == "_poll" and "poll.poll(left)" in (frame.line or "") for frame in blocker.stack) for blocker in blockers
     )

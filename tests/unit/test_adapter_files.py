@@ -176,7 +176,7 @@ def test_whoever_comes_to_wait_only_after_the_interrupt_is_woken_too(pipe):
             assert go_on.wait(PATIENCE)
             for _ in range(3):
                 with pytest.raises(files._Woken):
-                    file.poll(select.POLLIN, None)
+                    file._poll(select.POLLIN, None)
 
     call = Call(late)
     assert entered.wait(PATIENCE)
@@ -920,7 +920,7 @@ class TestFork:
 
         in_child(check)
         with provider.proxy().access() as file:
-            assert file.poll(select.POLLIN, time.monotonic()) == 0  # its waker is asleep
+            assert file._poll(select.POLLIN, time.monotonic()) == 0  # its waker is asleep
         os.write(theirs, b"x")
         assert call.result() == b"x"
 
@@ -954,7 +954,7 @@ class TestFork:
 
         def check():
             with pytest.raises(files._Woken):
-                section.resource.poll(select.POLLIN, None)
+                section.resource._poll(select.POLLIN, None)
             section.end()
 
         in_child(check)

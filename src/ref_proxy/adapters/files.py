@@ -125,10 +125,10 @@ class _Watch:
 
     def follow(self, file: Descriptor) -> None:
         """Watch this file from now on. Where two threads do so at once, what they leave lying about is closed with its object."""
-        if self._waker is file.waker:
+        if self._waker is file._waker:
             return
         inner = select.epoll()
-        inner.register(file.waker, select.EPOLLIN)
+        inner.register(file._waker, select.EPOLLIN)
         try:
             inner.register(file.fileno(), self._events)
         except PermissionError:  # a regular file, which is always ready
@@ -136,7 +136,7 @@ class _Watch:
             self._ready.wake()
             inner.register(self._ready, select.EPOLLIN)
         self._outer.register(inner, select.EPOLLIN)
-        old, self._inner, self._waker = self._inner, inner, file.waker
+        old, self._inner, self._waker = self._inner, inner, file._waker
         if old is not None:
             old.close()
 
@@ -191,7 +191,7 @@ class Descriptor:
     ValueError: '/dev/null' has been released: its number may be used only inside a section
     """
 
-    __slots__ = ("__weakref__", "_blocked_in", "_handed_over", "_hangs_up", "_mode", "_number", "departure", "name", "waker")
+    __slots__ = ("__weakref__", "_blocked_in", "_departure", "_handed_over", "_hangs_up", "_mode", "_number", "_waker", "name")
 
     def __init__(self, file: PathOrDescriptor, flags: int, name: str | None, departure: Departure) -> None:
         self._number = -1
@@ -202,8 +202,8 @@ class Descriptor:
             )
         if name is not None and not isinstance(name, str):
             raise TypeError(f"the name of a file must be a str or None, not {type(name).__name__}")
-        self.departure = departure
-        self.waker = _Waker()
+        self._departure = departure
+        self._waker = _Waker()
         self._handed_over = isinstance(file, int)
         if isinstance(file, int):
             number, self.name = file, name or f"descriptor {file}"
@@ -250,7 +250,7 @@ class Descriptor:
             finally:
                 _close(number)
 
-    def give_back(self) -> None:
+    def _give_back(self) -> None:
         """Close it if it was opened here; if it was handed over, let its owner have it again, as it was."""
         if self._handed_over:
             number, self._number = self._number, -1
@@ -263,31 +263,31 @@ class Descriptor:
         if self._blocked_in == os.getpid():
             os.set_blocking(number, True)
 
-    def poll(self, events: int, deadline: float | None) -> int:
+    def _poll(self, events: int, deadline: float | None) -> int:
         """Wait until it is ready for one of `events`, and return for which; 0 when `monotonic()` is past the deadline.
 
         Raises: `_Woken` once the waker has been woken.
         """
         poll = select.poll()
-        poll.register(self.waker, select.POLLIN)
+        poll.register(self._waker, select.POLLIN)
         poll.register(self.fileno(), events)
         while True:
             left = None if deadline is None else min(max(deadline - monotonic(), 0) * 1000, _LONGEST)
             ready = dict(poll.poll(left))
-            if self.waker.fileno() in ready:
+            if self._waker.fileno() in ready:
                 raise _Woken
             if ready:
                 return ready[self._number]
             if deadline is not None and monotonic() >= deadline:
                 return 0
 
-    def has_hung_up(self) -> bool:
+    def _has_hung_up(self) -> bool:
         """Whether the kernel says that what was at the other end has gone."""
         poll = select.poll()
         poll.register(self.fileno(), 0)
         return any(found & _REMOVED for _, found in poll.poll(0))
 
-    def transfer(self, call: Callable[[int], int], event: int, *, blocking: bool) -> int | None:
+    def _transfer(self, call: Callable[[int], int], event: int, *, blocking: bool) -> int | None:
         """Do `call(number)`, when it is ready; None where it is not, and is not to be waited for."""
         while True:
             try:
@@ -295,22 +295,22 @@ class Descriptor:
             except BlockingIOError:
                 if not blocking:
                     return None
-            self.poll(event, None)
+            self._poll(event, None)
 
-    def read_into(self, number: int, buffer: WriteableBuffer) -> int:
+    def _read_into(self, number: int, buffer: WriteableBuffer) -> int:
         """Read once. An end of file that is a hang-up is an error, as it is for those who were blocked at that moment."""
         size = os.readv(number, [buffer])
-        if size == 0 and self._hangs_up and memoryview(buffer).nbytes and self.has_hung_up():
+        if size == 0 and self._hangs_up and memoryview(buffer).nbytes and self._has_hung_up():
             raise OSError(errno.EIO, "end of file, and it has hung up")
         return size
 
-    def revoked_from(self, error: OSError) -> Revoked | None:
+    def _revoked_from(self, error: OSError) -> Revoked | None:
         """Return the `Revoked` to raise in the place of `error`; None where that does not say that the device is gone.
 
         EIO and ENXIO also mean that one transfer failed: a bad sector, a tun interface that is down, an I2C address at which
         nobody answers. They count where the kernel says, too, that the device has hung up.
         """
-        if isinstance(error, Revoked) or (error.errno in _AMBIGUOUS and not self.has_hung_up()):
+        if isinstance(error, Revoked) or (error.errno in _AMBIGUOUS and not self._has_hung_up()):
             return None
         return revoked_from(error, repr(self.name))
 
@@ -396,10 +396,10 @@ class File(io.RawIOBase):
                 except _Woken:
                     continue
                 except OSError as error:
-                    cause, revoked = error, file.revoked_from(error)
+                    cause, revoked = error, file._revoked_from(error)
                     if revoked is None:
                         raise
-            file.departure.tell()
+            file._departure.tell()
             raise revoked from cause
 
     def readinto(self, buffer: WriteableBuffer, /) -> int | None:
@@ -408,7 +408,7 @@ class File(io.RawIOBase):
         def read(file: Descriptor) -> int | None:
             if not file.readable:
                 raise io.UnsupportedOperation(f"{file.name!r} is not open for reading")
-            return file.transfer(lambda number: file.read_into(number, buffer), select.POLLIN, blocking=self._blocking)
+            return file._transfer(lambda number: file._read_into(number, buffer), select.POLLIN, blocking=self._blocking)
 
         return self._use(read)
 
@@ -418,7 +418,7 @@ class File(io.RawIOBase):
         def write(file: Descriptor) -> int | None:
             if not file.writable:
                 raise io.UnsupportedOperation(f"{file.name!r} is not open for writing")
-            return file.transfer(lambda number: os.write(number, data), select.POLLOUT, blocking=self._blocking)
+            return file._transfer(lambda number: os.write(number, data), select.POLLOUT, blocking=self._blocking)
 
         return self._use(write)
 
@@ -456,7 +456,7 @@ class File(io.RawIOBase):
         check_timeout(timeout)
         deadline = None if timeout is None else monotonic() + timeout
         try:
-            return self._use(lambda file: file.poll(events, deadline))
+            return self._use(lambda file: file._poll(events, deadline))
         except Revoked:
             return _REMOVED
 
@@ -571,7 +571,7 @@ def provide(
         raise TypeError(f"interrupt must be callable with the Descriptor, or None, not {type(interrupt).__name__}")
 
     def wake(descriptor: Descriptor) -> None:
-        descriptor.waker.wake()
+        descriptor._waker.wake()
         if interrupt is not None:
             interrupt(descriptor)
 
@@ -651,13 +651,13 @@ def replace(
     try:
         old, pending = provider.replace(new, timeout=0), None
     except (Revoked, RevokeDeadlock):
-        new.give_back()
+        new._give_back()
         raise
     except RevokeTimeout as late:
         pending = late.pending
         assert pending is not None and pending.resource is not None
         old = pending.resource
-    old.waker.wake()  # after the new one is published; and if nobody is inside, event loops still watch
+    old._waker.wake()  # after the new one is published; and if nobody is inside, event loops still watch
     if pending is not None and not pending.wait(timeout):
         inside = pending.blockers()
         raise RevokeTimeout(
