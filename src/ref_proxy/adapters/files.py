@@ -35,7 +35,7 @@ from .._backend import Proxy
 from ..errors import Revoked, RevokeDeadlock, RevokeTimeout
 from ..provider import Provider
 from ..report import describe
-from ..srcu import check_timeout
+from ..waiting import check_timeout
 from .gone import GONE, Departure, revoked_from
 
 if TYPE_CHECKING:

@@ -1,0 +1,86 @@
+"""Something to be done at a time, while nobody is waiting for it: in a thread that is there only as long as needed."""
+
+from __future__ import annotations
+
+import _thread
+import os
+import sys
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from . import report
+from .waiting import Bell, Claim
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["call_at", "cancel"]
+
+_due: dict[object, tuple[float, Callable[[], object]]] = {}
+_runner: dict[str, Claim] = {}
+_until: dict[str, float] = {}  # when the thread is going to look again
+_changed = Bell()
+
+
+def call_at(key: object, when: float, job: Callable[[], object]) -> None:
+    """Have `job()` called when `monotonic()` has come to `when`; it takes the place of what was set with the same key.
+
+    Never blocks: a finaliser and a signal handler may call it. A failure of `job` is logged. The end of the interpreter does not
+    wait for it. Cost: constant, but for the thread's start and for what is due earlier than all else.
+    """
+    _due[key] = (when, job)
+    if when < _until.get("", inf):
+        _changed.ring()
+    if "" not in _runner and not sys.is_finalizing():
+        try:
+            _thread.start_new_thread(_run, ())
+        except RuntimeError:  # no thread can be had any more
+            pass
+
+
+def cancel(key: object) -> None:
+    """Have that job not be called any more. May be called again, and where there is none."""
+    if _due.pop(key, None) is not None and not _due:
+        _changed.ring()  # the thread has nothing left to be there for
+
+
+def _next() -> float:
+    return min((when for when, _ in list(_due.values())), default=-inf)
+
+
+def _run() -> None:
+    # One at a time. Who adds a job while one runs relies on it to look once more after it gave up its claim.
+    me = Claim()
+    while _due and _runner.setdefault("", me) is me:
+        try:
+            while _due:
+                _sleep(_next())
+                _call_what_is_due()
+        finally:
+            _until.clear()
+            _runner.pop("", None)
+
+
+def _sleep(until: float) -> None:
+    _until[""] = until
+    _changed.wait(lambda: _next() < until, until)  # who comes before that is set is seen by the first look
+
+
+def _call_what_is_due() -> None:
+    for key, (when, job) in list(_due.items()):
+        if when <= monotonic() and _due.pop(key, None) is not None:
+            try:
+                job()
+            except BaseException:
+                report.logger().exception("a report on a removal that waits has failed")
+
+
+def _in_child() -> None:
+    _due.clear()  # what the parent is waiting for
+    _until.clear()
+    _runner.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
