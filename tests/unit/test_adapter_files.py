@@ -867,6 +867,41 @@ def test_a_watch_follows_the_file_that_was_put_in_the_place(pipe):
         os.close(each)
 
 
+def test_files_are_replaced_again_and_again_while_others_read_poll_and_watch():
+    rounds = 50
+    ours, theirs = os.pipe()
+    provider = files.provide(ours, name="pipe")
+    lines = [files.open(provider.proxy(), blocking=blocking) for blocking in (True, True, False)]
+    took: list[bytes] = []
+
+    def read(line):
+        while True:
+            took.append(line.read(1))
+
+    def watch(line):
+        number = line.watch() if hasattr(select, "epoll") else None
+        while True:
+            if number is None:
+                line.poll()
+            else:
+                assert select.select([number], [], [], PATIENCE)[0] == [number]
+            took.append(line.read(1) or b"")
+
+    calls = [Call(read, lines[0]), Call(read, lines[1]), Call(watch, lines[2])]
+    for number in range(rounds):
+        os.write(theirs, b"x")
+        until(lambda: b"".join(took) == b"x" * (number + 1))  # noqa: B023 - it is done with before the next
+        ours, fresh = os.pipe()
+        files.replace(provider, ours, timeout=PATIENCE)
+        os.close(theirs)
+        theirs = fresh
+    provider.revoke(timeout=PATIENCE)
+    for call in calls:
+        with pytest.raises(Revoked):
+            call.result()
+    os.close(theirs)
+
+
 def test_a_replacement_that_takes_too_long_says_who_is_inside_and_can_be_carried_on(pipe):
     provider, _ = pipe
     holder = Holder(provider.proxy("reader"))

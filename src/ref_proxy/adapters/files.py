@@ -25,11 +25,9 @@ import fcntl
 import io
 import select
 import stat
-import sys
 import warnings
 from time import monotonic
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
-from weakref import WeakSet
 
 from .._backend import Proxy
 from ..errors import Revoked, RevokeDeadlock, RevokeTimeout
@@ -37,6 +35,7 @@ from ..provider import Provider
 from ..report import describe
 from ..waiting import check_timeout
 from .gone import GONE, Departure, revoked_from
+from .waking import Waker, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,119 +50,11 @@ PathOrDescriptor: TypeAlias = "int | str | bytes | os.PathLike[str] | os.PathLik
 
 _LONGEST = 2**31 - 1  # milliseconds that poll(2) takes
 _REMOVED = select.POLLHUP | select.POLLERR  # what the kernel, too, says of a device that is gone
-_ONE = (1).to_bytes(8, sys.byteorder)  # what an eventfd takes; a pipe does not mind
 _AMBIGUOUS = frozenset({errno.EIO, errno.ENXIO})
-_inherited: WeakSet[_Waker | _Watch] = WeakSet()
 
 
 class _Woken(Exception):
     """The file is being removed or replaced: leave the section, and begin anew."""
-
-
-class _Waker:
-    """What those who wait poll beside the descriptor: readable from `wake()` on, for good."""
-
-    __slots__ = ("__weakref__", "_ends", "_woken")
-
-    def __init__(self) -> None:
-        self._woken = False
-        self._ends = self._make()
-        _inherited.add(self)
-
-    @staticmethod
-    def _make() -> tuple[int, ...]:
-        if hasattr(os, "eventfd"):
-            return (os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK),)
-        ends = os.pipe()
-        for end in ends:
-            os.set_blocking(end, False)
-        return ends
-
-    def fileno(self) -> int:
-        return self._ends[0]
-
-    def wake(self) -> None:
-        self._woken = True  # first: see `after_fork`
-        try:
-            os.write(self._ends[-1], _ONE)
-        except BlockingIOError:  # it is full of wake-ups
-            pass
-
-    def after_fork(self) -> None:
-        # Parent and child poll one and the same object: a removal in one of them would wake the other's readers.
-        for mine, fresh in zip(self._ends, self._make(), strict=True):
-            os.dup2(fresh, mine, inheritable=False)
-            os.close(fresh)
-        if self._woken:
-            self.wake()
-
-    def __del__(self) -> None:
-        for end in getattr(self, "_ends", ()):
-            os.close(end)
-
-
-class _Watch:
-    """A descriptor of a handle's own, for event loops: readable when the file is ready, or has been taken away.
-
-    An epoll in an epoll. The outer one is known to the event loop, so it stays. The inner one watches one file and its waker, and
-    is thrown away with them when another file is published: to take a file out of an epoll one would need its number, which
-    may have been closed by then. It keeps the waker, and so stays readable after the release.
-    """
-
-    __slots__ = ("__weakref__", "_events", "_inner", "_outer", "_ready", "_waker")
-
-    def __init__(self, events: int) -> None:
-        self._events = events
-        self._outer = select.epoll()
-        self._inner: select.epoll | None = None
-        self._waker: _Waker | None = None
-        self._ready: _Waker | None = None
-        _inherited.add(self)
-
-    def fileno(self) -> int:
-        return self._outer.fileno()
-
-    def follow(self, file: Descriptor) -> None:
-        """Watch this file from now on. Where two threads do so at once, what they leave lying about is closed with its object."""
-        if self._waker is file._waker:
-            return
-        inner = select.epoll()
-        inner.register(file._waker, select.EPOLLIN)
-        try:
-            inner.register(file.fileno(), self._events)
-        except PermissionError:  # a regular file, which is always ready
-            self._ready = _Waker()
-            self._ready.wake()
-            inner.register(self._ready, select.EPOLLIN)
-        self._outer.register(inner, select.EPOLLIN)
-        old, self._inner, self._waker = self._inner, inner, file._waker
-        if old is not None:
-            old.close()
-
-    def after_fork(self) -> None:
-        # The epolls are shared with the parent, and so is what they watch. The number stays; it is given a file to watch at the
-        # next call.
-        with select.epoll() as fresh:
-            os.dup2(fresh.fileno(), self._outer.fileno(), inheritable=False)
-        self._forget()
-
-    def _forget(self) -> None:
-        inner, self._inner, self._waker = self._inner, None, None
-        if inner is not None:
-            inner.close()
-
-    def close(self) -> None:
-        self._outer.close()
-        self._forget()
-
-
-def _after_fork() -> None:
-    for each in list(_inherited):
-        each.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Descriptor:
@@ -203,7 +94,7 @@ class Descriptor:
         if name is not None and not isinstance(name, str):
             raise TypeError(f"the name of a file must be a str or None, not {type(name).__name__}")
         self._departure = departure
-        self._waker = _Waker()
+        self._waker = Waker()
         self._handed_over = isinstance(file, int)
         if isinstance(file, int):
             number, self.name = file, name or f"descriptor {file}"
@@ -370,7 +261,7 @@ class File(io.RawIOBase):
     """
 
     def __init__(self, proxy: Proxy[Descriptor], *, blocking: bool = True) -> None:
-        self._watches: dict[int, _Watch] = {}
+        self._watches: dict[int, Watch] = {}
         if not isinstance(proxy, Proxy):
             raise TypeError(
                 f"a file is opened by a proxy of the provider that files.provide() made, not by a {type(proxy).__name__}"
@@ -391,7 +282,7 @@ class File(io.RawIOBase):
                     )
                 try:
                     for watch in list(self._watches.values()):
-                        watch.follow(file)
+                        watch.follow(file.fileno(), file._waker)
                     return call(file)
                 except _Woken:
                     continue
@@ -475,8 +366,8 @@ class File(io.RawIOBase):
             raise io.UnsupportedOperation("watch() needs epoll(7), which this system has not; poll() in a thread does without")
 
         def watch(file: Descriptor) -> int:
-            found = self._watches.get(events) or _Watch(events)
-            found.follow(file)
+            found = self._watches.get(events) or Watch(events)
+            found.follow(file.fileno(), file._waker)
             return self._watches.setdefault(events, found).fileno()
 
         return self._use(watch)
