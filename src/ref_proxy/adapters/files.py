@@ -50,7 +50,7 @@ PathOrDescriptor: TypeAlias = "int | str | bytes | os.PathLike[str] | os.PathLik
 
 _LONGEST = 2**31 - 1  # milliseconds that poll(2) takes
 _REMOVED = select.POLLHUP | select.POLLERR  # what the kernel, too, says of a device that is gone
-_AMBIGUOUS = frozenset({errno.EIO, errno.ENXIO})
+_AMBIGUOUS = frozenset({errno.EIO, errno.ENXIO})  # they say that the device is gone, or that one transfer failed
 
 
 class _Woken(Exception):

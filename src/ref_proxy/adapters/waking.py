@@ -9,6 +9,7 @@ from weakref import WeakSet
 
 __all__ = ["Waker", "Watch"]
 
+_ENDS = 1 if hasattr(os, "eventfd") else 2  # of an eventfd, or of a pipe
 _ONE = (1).to_bytes(8, sys.byteorder)  # what an eventfd takes; a pipe does not mind
 _inherited: WeakSet[Waker | Watch] = WeakSet()
 
@@ -23,17 +24,17 @@ class Waker:
 
     def __init__(self) -> None:
         self._woken = False
-        self._ends = self._make()
+        self._ends = self._make(_ENDS)
         _inherited.add(self)
 
     @staticmethod
-    def _make() -> tuple[int, ...]:
-        if hasattr(os, "eventfd"):
+    def _make(ends: int) -> tuple[int, ...]:
+        if ends == 1:
             return (os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK),)
-        ends = os.pipe()
-        for end in ends:
+        pipe = os.pipe()
+        for end in pipe:
             os.set_blocking(end, False)
-        return ends
+        return pipe
 
     def fileno(self) -> int:
         return self._ends[0]
@@ -47,7 +48,7 @@ class Waker:
 
     def after_fork(self) -> None:
         # Parent and child poll one and the same object: a removal in one of them would wake the other's readers.
-        for mine, fresh in zip(self._ends, self._make(), strict=True):
+        for mine, fresh in zip(self._ends, self._make(len(self._ends)), strict=True):
             os.dup2(fresh, mine, inheritable=False)
             os.close(fresh)
         if self._woken:
@@ -99,9 +100,10 @@ class Watch:
     def after_fork(self) -> None:
         # The epolls are shared with the parent, and so is what they watch. The number stays; it is given something to
         # watch at the next call.
-        with select.epoll() as fresh:
-            os.dup2(fresh.fileno(), self._outer.fileno(), inheritable=False)
-        self._forget()
+        if not self._outer.closed:
+            with select.epoll() as fresh:
+                os.dup2(fresh.fileno(), self._outer.fileno(), inheritable=False)
+            self._forget()
 
     def _forget(self) -> None:
         inner, self._inner, self._waker = self._inner, None, None
