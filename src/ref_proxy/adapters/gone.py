@@ -6,10 +6,12 @@ import errno
 from typing import TYPE_CHECKING, TypeVar
 from weakref import ref
 
+from .. import report
 from ..errors import Revoked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
+    from typing import Any
 
     from ..provider import Provider
 
@@ -49,9 +51,11 @@ class Departure:
 
     __slots__ = ("_on_gone", "_provider")
 
-    def __init__(self, on_gone: Callable[[Provider[T]], object] | None) -> None:
+    def __init__(self, on_gone: Callable[[Provider[Any]], object] | None) -> None:
+        if on_gone is not None and not callable(on_gone):
+            raise TypeError(f"on_gone must be callable with the Provider, or None, not {type(on_gone).__name__}")
         self._on_gone = {"": on_gone} if on_gone is not None else {}
-        self._provider: Callable[[], Provider[T] | None] = lambda: None
+        self._provider: Callable[[], Provider[Any] | None] = lambda: None
 
     def watch(self, provider: Provider[T]) -> Provider[T]:
         """Remember whose device it is, without keeping it."""
@@ -59,8 +63,14 @@ class Departure:
         return provider
 
     def tell(self) -> None:
-        """Call `on_gone`, the first time. Not inside a section: it may revoke, and would wait for that."""
+        """Call `on_gone`, the first time. Not inside a section: it may revoke, and would wait for that.
+
+        It is the owner's: its failure is logged, and the consumer who happened to find out learns what he asked about.
+        """
         provider = self._provider()
-        on_gone = self._on_gone.pop("", None) if provider is not None else None
-        if on_gone is not None:
-            on_gone(provider)
+        on_gone = self._on_gone.pop("", None)
+        if provider is not None and on_gone is not None:
+            try:
+                on_gone(provider)
+            except Exception:
+                report.logger().exception("%s: on_gone failed", provider)
