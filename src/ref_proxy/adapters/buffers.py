@@ -2,20 +2,18 @@
 
 Python unmaps memory only when nothing exports it any more, but numpy can be talked out of its export
 (`np.ndarray(shape, buffer=segment.buf)`), and then touches pages that are gone. So nobody gets the memory itself here. Each
-section has two memoryviews of its own, one above the other:
+section has an array of bytes of its own, which holds an export, and is not handed out:
 
-    mapping  <--  outer  <--  inner  <--  all that is handed out, and all that is derived from it: slices, casts, arrays
+    mapping  <--  bytes  <--  the array that is handed out, slices and views of it, and what is derived from those
 
-`inner` is made by way of a PickleBuffer, for a memoryview of a memoryview would be its sibling. This one's owner is `outer`: all
-that is derived from it holds a reference to `outer`, with an export or, like numpy, without; and `outer`, which is not handed
-out, has an export of the mapping. So a view that outlives its section is seen by the references to `outer`; `outer` is not
-released then, and what the view reaches stays mapped for as long as it lives.
+However a view is derived, it holds a reference to the bytes. So one that outlives its section is seen by the references to the
+bytes, and what it reaches stays mapped for as long as it lives.
 
 The array that `with ... as a` binds is still bound after the section, and that is no escape: the array is emptied in place, and
-lets go of all this. That is safe only where nobody else has to do with that very object: an export of it (`memoryview(a)`, a
+lets go of the bytes. That is safe only where nobody else has to do with that very object: an export of it (`memoryview(a)`, a
 tensor) points into it, and another thread may be computing with it. They all hold references to it, as names do. So its
 references are counted, and the names that running functions of this thread have for it; more references than names is an escape.
-CPython alone counts that exactly.
+CPython alone counts that exactly. docs/adr/0005 has what else was tried.
 """
 
 from __future__ import annotations
@@ -28,7 +26,6 @@ from contextlib import suppress
 from functools import cache
 from math import prod
 from mmap import mmap
-from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import ref
 
@@ -46,7 +43,7 @@ if TYPE_CHECKING:
 
     from .._backend import Proxy, Section
 
-__all__ = ["BufferEscaped", "array", "close", "provide", "view"]
+__all__ = ["BufferEscaped", "array", "close", "provide"]
 
 Memory = TypeVar("Memory", bound="SharedMemory | mmap")
 
@@ -55,15 +52,15 @@ class BufferEscaped(BufferError):
     """Something that reaches the memory has outlived its section: a slice, another view, or somebody else who holds the array.
 
     The section has ended: removal does not wait for what escaped. The memory stays mapped until the last of that is gone, so
-    nothing crashes. Copy what is to be kept (`.copy()`, `bytes()`), and let go of the rest (`del`) inside the section.
+    nothing crashes. Copy what is to be kept (`.copy()`), and let go of the rest (`del`) inside the section.
 
     >>> from mmap import mmap
     >>> from ref_proxy.adapters import buffers
     >>> provider = buffers.provide(mmap(-1, 4096), name="frame")
-    >>> with buffers.view(provider.proxy("reader")) as memory:
-    ...     head = memory[:4]
+    >>> with buffers.array(provider.proxy("reader"), "u1", 4096) as a:
+    ...     head = a[:4]
     Traceback (most recent call last):
-    ref_proxy.adapters.buffers.BufferEscaped: a view has outlived its section of <ref_proxy.Proxy 'reader' of 'frame', live>: ...
+    ref_proxy.adapters.buffers.BufferEscaped: a view of the array has outlived its section of <ref_proxy.Proxy 'reader' ...
     >>> del head
     >>> provider.revoke()
     True
@@ -73,8 +70,8 @@ class BufferEscaped(BufferError):
 def provide(memory: Memory, *, name: str | None = None) -> Provider[Memory]:
     """Make a provider of memory: a `SharedMemory`, or an `mmap`. Its release closes it.
 
-    Consumers use `array(proxy, ...)` or `view(proxy)`. Those who take `proxy.access()` get the object itself, and see for
-    themselves that nothing of its buffer outlives the section. A segment's name is its owner's: `unlink()` it when nobody is to
+    Consumers use `array(proxy, ...)`. Those who take `proxy.access()` get the object itself, and see for themselves that nothing
+    of its buffer outlives the section. A segment's name is its owner's: `unlink()` it when nobody is to
     attach any more, before the removal or after.
 
     Args:
@@ -88,13 +85,13 @@ def provide(memory: Memory, *, name: str | None = None) -> Provider[Memory]:
     >>> segment = SharedMemory(create=True, size=4096)
     >>> provider = buffers.provide(segment, name="frames")
     >>> proxy = provider.proxy("reader")
-    >>> with buffers.view(proxy) as memory:
-    ...     memory[:4] = b"ping"
+    >>> with buffers.array(proxy, "S4", ()) as a:
+    ...     a[()] = b"ping"
     >>> segment.unlink()
     >>> provider.revoke()
     True
-    >>> with buffers.view(proxy) as memory:
-    ...     print(bytes(memory[:4]))
+    >>> with buffers.array(proxy, "S4", ()) as a:
+    ...     print(a[()])
     Traceback (most recent call last):
     ref_proxy.Revoked: [Errno 19] proxy 'reader' of 'frames' was refused: the resource is revoked; ...
     """
@@ -144,26 +141,6 @@ def array(
     ref_proxy.Revoked: [Errno 19] proxy 'reader' of 'frame' was refused: the resource is revoked; ...
     """
     return _Array(proxy, dtype, shape, offset)
-
-
-def view(proxy: Proxy[SharedMemory | mmap]) -> AbstractContextManager[memoryview]:
-    """Hand out a memoryview of all the memory, for one section: what `array()` does, for those without numpy.
-
-    When the section ends the view is released: using it raises `ValueError`. Guarantees, Blocks, Threads, Raises: as `array()`.
-
-    >>> from mmap import mmap
-    >>> from ref_proxy.adapters import buffers
-    >>> provider = buffers.provide(mmap(-1, 4096), name="frame")
-    >>> with buffers.view(provider.proxy("reader")) as memory:
-    ...     len(memory)
-    4096
-    >>> memory[0]
-    Traceback (most recent call last):
-    ValueError: operation forbidden on released memoryview object
-    >>> provider.revoke()
-    True
-    """
-    return _View(proxy)
 
 
 def close(memory: SharedMemory | mmap) -> None:
@@ -220,11 +197,10 @@ def _mapping(memory: Any, who: object) -> mmap:
     return mapping
 
 
-class _Left(ref[memoryview]):
-    """An `outer` that is still in use after its section. When it is gone the mapping, if it was given up, is closed.
+class _Left(ref[Any]):
+    """The export of a section's bytes that are still in use. When it is gone the mapping, if it was given up, is closed.
 
-    The mapping would go with the last reference to it, but its user may have kept one. Nothing depends on being told in time:
-    closing is refused for as long as there is an export. (Of garbage in a cycle one is told too early.)
+    The mapping would go with the last reference to it, but its owner may have kept one.
     """
 
     __slots__ = ("given_up", "mapping", "section")
@@ -246,93 +222,23 @@ def _gone(left: _Left) -> None:
             left.mapping.close()
 
 
-class _View:
-    """One section, with its two exports, and what is handed out of them."""
+class _Array:
+    """One section, the bytes under it, and the array that is handed out."""
 
-    __slots__ = ("_inner", "_mapping", "_outer", "_proxy", "_section")
+    __slots__ = ("_array", "_bytes", "_dtype", "_mapping", "_offset", "_proxy", "_section", "_shape")
 
-    _inner: memoryview
+    _bytes: NDArray[np.uint8]
     _mapping: mmap
-    _outer: memoryview
-
-    def __init__(self, proxy: Proxy[Any]) -> None:
-        self._proxy = proxy
-        self._section: Section[Any] | None = None
-
-    def __enter__(self) -> Any:
-        if self._section is not None:
-            raise ValueError(f"a section of {self._proxy!r} is open already in this very object: make one for each `with`")
-        section = self._proxy.access()
-        try:
-            self._mapping = _mapping(section.resource, self._proxy)
-            self._check(len(self._mapping))
-            self._outer = memoryview(self._mapping)
-            self._inner = memoryview(PickleBuffer(self._outer))
-            lent = self._lend()
-        except BaseException:
-            section.end()
-            raise
-        self._section = section
-        return lent
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        section, self._section = self._section, None
-        assert section is not None
-        message = ""
-        try:
-            frame = sys._getframe(1)
-            free = self._take_back(frame, error)
-            if not free and error is None:
-                gc.collect()  # what is garbage has not escaped
-                free = self._take_back(frame, error)
-            if not free:
-                message = (
-                    f"{self._what()} has outlived its section of {self._proxy!r}, and keeps the memory mapped: copy what is to "
-                    "be kept (`.copy()`, `bytes()`), and let go of the rest (`del`) inside the section"
-                )
-                left = _Left(self._outer, _gone)
-                left.given_up, left.mapping, left.section = False, self._mapping, f"a section of {self._proxy!r}"
-                _left.add(left)
-        finally:
-            del self._inner, self._outer, self._mapping
-            section.end()
-        if error is not None and message:
-            error.add_note(f"{message}. It may be this traceback alone that holds it.")
-        elif message:
-            raise BufferEscaped(message)
-
-    def _check(self, size: int) -> None:
-        """Raise where it does not fit."""
-
-    def _lend(self) -> Any:
-        return self._inner
-
-    def _take_back(self, frame: FrameType, error: BaseException | None) -> bool:
-        """Make what was lent useless. False where something else reaches the memory; then it may be tried again."""
-        try:
-            self._inner.release()
-        except BufferError:
-            return False
-        if sys.getrefcount(self._outer) > 2:  # this object, the call, and a view
-            return False
-        self._outer.release()
-        return True
-
-    def _what(self) -> str:
-        return "a view"
-
-
-class _Array(_View):
-    __slots__ = ("_array", "_dtype", "_offset", "_shape")
 
     def __init__(self, proxy: Proxy[Any], dtype: DTypeLike, shape: int | Iterable[int], offset: int) -> None:
         import numpy as np
 
-        super().__init__(proxy)
-        self._array: NDArray[Any] | None = None
+        self._proxy = proxy
         self._dtype = np.dtype(dtype)
         self._offset = operator.index(offset)
         self._shape = tuple(map(operator.index, shape if isinstance(shape, Iterable) else (shape,)))
+        self._section: Section[Any] | None = None
+        self._array: NDArray[Any] | None = None
         if self._dtype.hasobject:
             raise TypeError(f"{proxy!r}: an array of {self._dtype!r} would hold pointers to objects, which memory cannot share")
         if not self._dtype.itemsize:
@@ -345,36 +251,78 @@ class _Array(_View):
                 f"from 0 on, not {self._offset}"
             )
 
-    def _check(self, size: int) -> None:
-        end = self._offset + prod(self._shape) * self._dtype.itemsize
-        if end > size:
-            raise ValueError(
-                f"{self._proxy!r}: an array of {self._dtype!r} and shape {self._shape} at offset {self._offset} would end "
-                f"at {end}, but the memory has {size} bytes"
-            )
+    def __enter__(self) -> NDArray[Any]:
+        if self._section is not None:
+            raise ValueError(f"a section of {self._proxy!r} is open already in this very object: make one for each `with`")
+        section = self._proxy.access()
+        try:
+            array = self._lend(_mapping(section.resource, self._proxy))
+        except BaseException:
+            section.end()
+            raise
+        self._section = section
+        return array
 
-    def _lend(self) -> Any:
+    def _lend(self, mapping: mmap) -> NDArray[Any]:
         import numpy as np
 
-        # The bytes hold an export, which an array made over a buffer does not; and all that is derived from it holds the bytes.
-        data = np.frombuffer(self._inner, np.uint8)
-        self._array = np.ndarray(self._shape, self._dtype, buffer=data, offset=self._offset)
+        end = self._offset + prod(self._shape) * self._dtype.itemsize
+        if end > len(mapping):
+            raise ValueError(
+                f"{self._proxy!r}: an array of {self._dtype!r} and shape {self._shape} at offset {self._offset} would end "
+                f"at {end}, but the memory has {len(mapping)} bytes"
+            )
+        self._mapping = mapping
+        self._bytes = np.frombuffer(mapping, np.uint8)  # holds an export, which an ndarray made over a buffer does not
+        try:
+            self._array = np.ndarray(self._shape, self._dtype, buffer=self._bytes, offset=self._offset)
+        except BaseException:
+            del self._bytes
+            raise
         return self._array
 
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        section, self._section = self._section, None
+        assert section is not None
+        message = ""
+        try:
+            frame = sys._getframe(1)
+            free = self._take_back(frame, error)
+            if not free and error is None:
+                gc.collect()  # what is garbage has not escaped
+                free = self._take_back(frame, error)
+            if not free:
+                message = self._report()
+        finally:
+            self._array = None
+            del self._bytes, self._mapping
+            section.end()
+        if error is not None and message:
+            error.add_note(f"{message}. It may be this traceback alone that holds it.")
+        elif message:
+            raise BufferEscaped(message)
+
     def _take_back(self, frame: FrameType, error: BaseException | None) -> bool:
+        """Make what was lent useless. False where something else reaches the memory; then it may be tried again."""
         if self._array is not None:
             if not self._only_names(frame, error):
                 return False
             emptied: Any = (1, (0,), _ended(), False, b"")
             self._array.__setstate__(emptied)
             self._array = None
-        return super()._take_back(frame, error)
+        return sys.getrefcount(self._bytes) == 2  # this object, and the call
 
-    def _what(self) -> str:
-        if self._array is None:
-            return "a view of the array"
-        self._array = None
-        return "the array itself, which something other than names still holds (a memoryview, a tensor, a list, another thread),"
+    def _report(self) -> str:
+        left = _Left(self._bytes.base, _gone)
+        left.given_up, left.mapping, left.section = False, self._mapping, f"a section of {self._proxy!r}"
+        _left.add(left)
+        what = "a view of the array"
+        if self._array is not None:
+            what = "the array itself, which more than names still holds (a memoryview, a tensor, a list, another thread),"
+        return (
+            f"{what} has outlived its section of {self._proxy!r}, and keeps the memory mapped: copy what is to be kept "
+            "(`.copy()`), and let go of the rest (`del`) inside the section"
+        )
 
     def _only_names(self, frame: FrameType, error: BaseException | None) -> bool:
         """Whether all references to the array are names, in functions that are running here, or that `error` has come out of.
