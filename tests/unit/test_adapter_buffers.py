@@ -298,6 +298,21 @@ def test_what_is_looked_at_in_a_debugger_is_no_escape(proxy):
     assert a.size == 0
 
 
+def test_what_a_debugger_has_put_there_is_no_name(proxy):
+    with pytest.raises(buffers.BufferEscaped, match="the array itself"), buffers.array(proxy, "u1", 8) as a:
+        sys._getframe().f_locals["put"] = a
+    del a
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="exec() leaves nothing in a function any more")
+def test_looking_for_names_takes_nothing_away(proxy):
+    exec("put = 1")
+    with buffers.array(proxy, "u1", 8) as a:
+        pass
+    assert eval("put") == 1
+    assert a.size == 0
+
+
 def test_looking_for_names_keeps_nothing_alive(proxy):
     class Thing:
         pass
@@ -536,6 +551,7 @@ def test_what_escaped_and_is_gone_before_the_removal_is_forgotten(memory, provid
     gc.collect()
     assert provider.revoke() is True
     assert mapping.closed
+    assert all(left.mapping is not mapping for left in buffers._left)
     assert caplog.records == []
 
 
@@ -663,12 +679,12 @@ def test_the_same_storm_of_readers_and_a_revoker_never_ends_in_one():
 
 
 STORM = """
-import gc, logging, threading
+import logging
 import numpy as np
 from multiprocessing.shared_memory import SharedMemory
 from ref_proxy import Revoked
 from ref_proxy.adapters import buffers
-from tests.support import Call
+from tests.support import Call, until
 
 logging.getLogger("ref_proxy").setLevel(logging.ERROR)
 sums, escapes = [], []
@@ -691,21 +707,52 @@ def escape(proxy, kept):
         except Revoked:
             return
 
-for _ in range(40):
+for _ in range(15):
     segment = SharedMemory(create=True, size=8192)
     segment.unlink()
     provider, kept = buffers.provide(segment), []
+    before = len(sums), len(escapes)
     calls = [Call(work, provider.proxy(), kept) for work in (read, read, escape)]
-    while not (sums and escapes):
-        pass
+    until(lambda: len(sums) > before[0] and len(escapes) > before[1])
     assert provider.revoke(timeout=20) is True
     for call in calls:
         call.result()
     for each in kept:
         np.asarray(each).sum()
-    mapping = None
 print(len(sums), len(escapes))
 """
+
+
+def test_what_escaped_may_become_garbage_in_a_cycle():
+    run = child("""
+import gc, logging, mmap
+from ref_proxy.adapters import buffers
+from tests.unit.test_adapter_buffers import ESCAPES, touch
+
+class Late:
+    def __init__(self, escaped):
+        self.escaped, self.me = escaped, self
+
+    def __del__(self):
+        touch(self.escaped)
+        touched.append(1)
+
+logging.getLogger("ref_proxy").setLevel(logging.ERROR)
+gc.disable()
+touched = []
+for derive in ESCAPES.values():
+    provider = buffers.provide(mmap.mmap(-1, 8192))
+    try:
+        with buffers.array(provider.proxy(), "u1", 8) as a:
+            late = Late(derive(a))
+    except buffers.BufferEscaped as error:
+        late.error = error
+    provider.revoke()
+    del a, late
+    gc.collect()
+print(len(touched) == len(ESCAPES))
+""")
+    assert (run.returncode, run.stdout, run.stderr) == (0, "True\n", "")
 
 
 @pytest.mark.parametrize("kept", ["a", "a[1:]", "memoryview(a)"])

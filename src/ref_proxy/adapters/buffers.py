@@ -13,7 +13,7 @@ The array that `with ... as a` binds is still bound after the section, and that 
 lets go of the bytes. That is safe only where nobody else has to do with that very object: an export of it (`memoryview(a)`, a
 tensor) points into it, and another thread may be computing with it. They all hold references to it, as names do. So its
 references are counted, and the names that running functions of this thread have for it; more references than names is an escape.
-CPython alone counts that exactly. docs/adr/0005 has what else was tried.
+CPython alone counts that exactly. docs/adr/0005 has the choices.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def array(
         BufferEscaped: at the end, where something that reaches the memory outlives it. What the body raised goes before, with a
             note: the frames of its traceback may hold views, which is no fault.
 
-    Cost: about 5 microseconds. Whatever outlives the section costs a garbage collection before it is complained about.
+    Cost: about 10 microseconds. Whatever outlives the section costs a garbage collection before it is complained about.
 
     >>> from mmap import mmap
     >>> from ref_proxy.adapters import buffers
@@ -272,14 +272,11 @@ class _Array:
                 f"{self._proxy!r}: an array of {self._dtype!r} and shape {self._shape} at offset {self._offset} would end "
                 f"at {end}, but the memory has {len(mapping)} bytes"
             )
-        self._mapping = mapping
-        self._bytes = np.frombuffer(mapping, np.uint8)  # holds an export, which an ndarray made over a buffer does not
-        try:
-            self._array = np.ndarray(self._shape, self._dtype, buffer=self._bytes, offset=self._offset)
-        except BaseException:
-            del self._bytes
-            raise
-        return self._array
+        # frombuffer() holds an export, which an ndarray that is made over a buffer does not.
+        data = np.frombuffer(mapping, np.uint8)
+        array: NDArray[Any] = np.ndarray(self._shape, self._dtype, buffer=data, offset=self._offset)
+        self._mapping, self._bytes, self._array = mapping, data, array
+        return array
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         section, self._section = self._section, None
@@ -345,12 +342,13 @@ class _Array:
                 known = 1
                 if name in code.co_cellvars or name in code.co_freevars:
                     cell = 1  # which may be another frame's too
-                elif not running or code.co_varnames.index(name) >= _arguments(code):
+                elif name in code.co_varnames[_arguments(code) if running else 0 :]:
                     names += 1  # an argument may be borrowed from the caller's name, uncounted, since 3.14
             if sys.version_info < (3, 13):
-                # It is a copy, which the frame keeps, with all that is in it. Nobody misses it, unless somebody else has it.
+                # It is a copy, which the frame keeps, with all that is in it. Nobody misses that, unless somebody else has it.
                 if sys.getrefcount(scope) == 3 and sys.gettrace() is None:
-                    scope.clear()
+                    for name in (*code.co_varnames, *code.co_cellvars, *code.co_freevars):
+                        scope.pop(name, None)
                 else:
                     names += len(found)
         return self._holders() <= max(names + cell, known)
