@@ -16,8 +16,20 @@ True
 
 from ._backend import BACKEND, Proxy, Section
 from .errors import Revoked, RevokeDeadlock, RevokeTimeout
+from .guarded import guarded
 from .provider import Provider, Revocation
 from .report import Blocker
 
-__all__ = ["BACKEND", "Blocker", "Provider", "Proxy", "Revocation", "RevokeDeadlock", "RevokeTimeout", "Revoked", "Section"]
+__all__ = [
+    "BACKEND",
+    "Blocker",
+    "Provider",
+    "Proxy",
+    "Revocation",
+    "RevokeDeadlock",
+    "RevokeTimeout",
+    "Revoked",
+    "Section",
+    "guarded",
+]
 __version__ = "0.1.0"

@@ -11,18 +11,18 @@ if choice not in {"auto", "c", "py"}:
     raise ImportError(f"REF_PROXY_BACKEND is {choice!r}: it must be 'c', 'py' or 'auto'")
 if TYPE_CHECKING or choice == "c":
     try:
-        from ._core import BACKEND, Cell, Proxy, Section, after_fork
+        from ._core import BACKEND, Cell, Handle, Method, Proxy, Section, after_fork, is_inner
     except ImportError as error:
         raise ImportError(
             "REF_PROXY_BACKEND=c, but the C twin of ref_proxy cannot be loaded: install it again with a C compiler at hand, "
             "or let REF_PROXY_BACKEND be 'auto'"
         ) from error
 elif choice == "py":
-    from ._core_py import BACKEND, Cell, Proxy, Section, after_fork
+    from ._core_py import BACKEND, Cell, Handle, Method, Proxy, Section, after_fork, is_inner
 else:
     try:
-        from ._core import BACKEND, Cell, Proxy, Section, after_fork
+        from ._core import BACKEND, Cell, Handle, Method, Proxy, Section, after_fork, is_inner
     except ImportError:
-        from ._core_py import BACKEND, Cell, Proxy, Section, after_fork
+        from ._core_py import BACKEND, Cell, Handle, Method, Proxy, Section, after_fork, is_inner
 
-__all__ = ["BACKEND", "Cell", "Proxy", "Section", "after_fork"]
+__all__ = ["BACKEND", "Cell", "Handle", "Method", "Proxy", "Section", "after_fork", "is_inner"]
