@@ -15,6 +15,8 @@ True
 """
 
 from ._backend import BACKEND, Proxy, Section
+from .device import Device
+from .dump import dump
 from .errors import Revoked, RevokeDeadlock, RevokeTimeout
 from .guarded import guarded
 from .provider import Provider, Revocation
@@ -23,6 +25,7 @@ from .report import Blocker
 __all__ = [
     "BACKEND",
     "Blocker",
+    "Device",
     "Provider",
     "Proxy",
     "Revocation",
@@ -30,6 +33,7 @@ __all__ = [
     "RevokeTimeout",
     "Revoked",
     "Section",
+    "dump",
     "guarded",
 ]
 __version__ = "0.1.0"

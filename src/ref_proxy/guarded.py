@@ -8,7 +8,6 @@ policy is here: whether a result may go on using the resource after the call has
 
 from __future__ import annotations
 
-import sys
 from _thread import get_ident
 from functools import partialmethod, singledispatchmethod, wraps
 from operator import attrgetter
@@ -25,6 +24,7 @@ from types import (
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakValueDictionary
 
+from . import tasks
 from ._backend import Handle, Method, Proxy, Section, is_inner
 from .errors import Revoked
 
@@ -190,27 +190,18 @@ def _is_free(value: Any) -> bool:
 # ---- `with`: a section from its beginning to its end ----
 
 
-def _here() -> object:
-    """Who is running: a task of asyncio's or trio's, or else the thread. Neither is imported for that."""
-    for name, current_task in (("asyncio", "current_task"), ("trio", "lowlevel.current_task")):
-        if (module := sys.modules.get(name)) is not None:
-            try:
-                task = attrgetter(current_task)(module)()
-            except (RuntimeError, AttributeError):  # no loop runs in this thread, or the module is still being imported
-                continue
-            if task is not None:
-                return task
-    return get_ident()
+def _here() -> Any:
+    """Who is running: a task, or else the thread."""
+    return tasks.current() or get_ident()
 
 
 def _left(self: Handle) -> tuple[Section[Any], Any]:
-    """The section of the `with` that is being left, and what it is on: the caller's own newest one."""
+    """The section of the `with` that is being left, and what that is on: the newest one that was entered by who is leaving."""
     here = _here()
-    withs = self.__withs__
-    newest = list(withs.items())[::-1]
-    # One that was begun in another task or thread is the last to be taken, as where a generator is closed by the collector.
-    for section, (_, target) in sorted(newest, key=lambda item: item[1][0] != here):
-        if withs.pop(section, None) is not None:
+    newest_first = list(self.__withs__.items())[::-1]
+    # One that another task or thread has entered comes last: as where the collector closes a generator in its `with`.
+    for section, (_, target) in sorted(newest_first, key=lambda item: item[1][0] != here):
+        if self.__withs__.pop(section, None) is not None:
             return section, target
     return self.__begin__()  # called by hand, with no `with`
 
