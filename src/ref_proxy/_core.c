@@ -140,7 +140,7 @@ enum { INNER_NAMES = 7 }; /* for guarded calls */
 typedef struct {
     PyTypeObject *cell_type, *proxy_type, *section_type, *handle_type, *method_type;
     PyObject *revoked;
-    PyObject *inner_names[INNER_NAMES];
+    PyObject *inner_names[INNER_NAMES], *getattr;
     PyObject *tracer; /* NULL, or what is told of each section that begins in a traced cell */
     Spares spares;
     Lock lock;   /* guards the list of cells */
@@ -968,6 +968,7 @@ typedef struct {
     State *state;
     PyObject *name, *function; /* name None: the function is called itself */
     PyObject *hold;
+    PyTypeObject *direct; /* borrowed: of objects of exactly this type `function` is what `name` comes to; NULL: look it up */
 } Method;
 
 static const char *const inner_names[INNER_NAMES] = {
@@ -1162,8 +1163,10 @@ static PyObject *method_vectorcall(Method *self, PyObject *const *args, size_t n
     if (likely(section != NULL)) {
         if (likely(!Py_EnterRecursiveCall(" in a guarded call"))) {
             size_t passed = (size_t)nargs | PY_VECTORCALL_ARGUMENTS_OFFSET;
-            value = likely(self->name != Py_None) ? PyObject_VectorcallMethod(self->name, copy + 1, passed, kwnames)
-                                                  : PyObject_Vectorcall(self->function, copy + 1, passed, kwnames);
+            if (self->name == Py_None || Py_IS_TYPE(copy[1], self->direct))
+                value = PyObject_Vectorcall(self->function, copy + 1, passed, kwnames);
+            else
+                value = PyObject_VectorcallMethod(self->name, copy + 1, passed, kwnames);
             Py_LeaveRecursiveCall();
         }
         if (likely(value != NULL))
@@ -1177,6 +1180,26 @@ static PyObject *method_vectorcall(Method *self, PyObject *const *args, size_t n
         PyMem_Free(copy);
     return value;
 }
+
+#ifdef Py_GIL_DISABLED
+/* `__getattr__`, for classes that have one: the interpreter's own way there makes three look-ups more, for every method that is
+ * called. (With the GIL it is not taken for methods, from 3.12 on.) */
+static PyObject *handle_getattro(PyObject *self, PyObject *name) {
+    PyTypeObject *type = Py_TYPE(self);
+    State *state = ((Handle *)self)->proxy->cell->state;
+    PyObject *found = _PyType_Lookup(type, name); /* borrowed: nobody changes these classes */
+    if (likely(found != NULL && Py_IS_TYPE(found, state->method_type)))
+        return PyMethod_New(found, self);
+    PyObject *missing = found != NULL ? NULL : _PyType_Lookup(type, state->getattr);
+    return missing != NULL ? PyObject_CallFunctionObjArgs(missing, self, name, NULL) : PyObject_GenericGetAttr(self, name);
+}
+
+static PyObject *handle_init_subclass(PyTypeObject *type, PyObject *Py_UNUSED(ignored)) {
+    if (type->tp_getattro != PyObject_GenericGetAttr)
+        type->tp_getattro = handle_getattro;
+    Py_RETURN_NONE;
+}
+#endif
 
 static PyObject *method_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     PyObject *name, *function, *hold;
@@ -1193,6 +1216,15 @@ static PyObject *method_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
             PyUnicode_InternInPlace(&self->name);
         self->function = Py_NewRef(function);
         self->hold = Py_NewRef(hold);
+#if defined(Py_GIL_DISABLED) && PY_VERSION_HEX >= 0x030E0000
+        PyUnstable_Object_EnableDeferredRefcount((PyObject *)self); /* else all threads that call it fight for its count */
+#endif
+        /* A method in C, of a type that nobody can change, whose objects have no attributes of their own. */
+        if (name != Py_None && Py_IS_TYPE(function, &PyMethodDescr_Type)) {
+            PyTypeObject *of = PyDescr_TYPE(function);
+            if (of->tp_flags & Py_TPFLAGS_IMMUTABLETYPE && of->tp_dictoffset == 0 && of->tp_getattro == PyObject_GenericGetAttr)
+                self->direct = of;
+        }
     }
     return (PyObject *)self;
 }
@@ -1460,6 +1492,9 @@ static PyMethodDef handle_methods[] = {
     {"__hand_out__", (PyCFunction)handle_hand_out_method, METH_VARARGS, NULL},
     {"__close__", (PyCFunction)handle_close, METH_NOARGS, NULL},
     {"__reduce_ex__", (PyCFunction)refuse_copy, METH_O, NULL},
+#ifdef Py_GIL_DISABLED
+    {"__init_subclass__", (PyCFunction)handle_init_subclass, METH_NOARGS | METH_CLASS, NULL},
+#endif
     {NULL, NULL, 0, NULL},
 };
 
@@ -1521,6 +1556,8 @@ static int core_exec(PyObject *module) {
         if (*types[i].type == NULL || PyModule_AddType(module, *types[i].type) < 0)
             return -1;
     }
+    if ((state->getattr = PyUnicode_InternFromString("__getattr__")) == NULL)
+        return -1;
     for (int i = 0; i < INNER_NAMES; i++)
         if ((state->inner_names[i] = PyUnicode_InternFromString(inner_names[i])) == NULL)
             return -1;
@@ -1559,6 +1596,7 @@ static int core_clear(PyObject *module) {
     Py_CLEAR(state->handle_type);
     Py_CLEAR(state->method_type);
     Py_CLEAR(state->revoked);
+    Py_CLEAR(state->getattr);
     for (int i = 0; i < INNER_NAMES; i++)
         Py_CLEAR(state->inner_names[i]);
     Py_CLEAR(state->tracer);
