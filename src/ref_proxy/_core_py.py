@@ -493,20 +493,24 @@ class Handle:
     __withs__: dict[Section, Any]  # the sections of the `with`s that are open on it
 
     def __new__(cls, source: Any, inner: Any = None, section: Section | None = None, /) -> Self:
-        # Not by assignment: what is set on a guarded object is set on the resource.
         self = object.__new__(cls)
+        root, number = None, 0
         if inner is not None:
             if section is None or not isinstance(source, Handle):
                 raise TypeError("a handle on something inner needs the handle that it came from, and a section")
-            root = source if source._guarded_root is None else source._guarded_root
-            proxy, number = source._guarded_proxy, 0 if section._publication is None else section._publication.number
-        elif type(source) is not Proxy:
-            raise TypeError(f"a guarded object is made from a Proxy, not from a {type(source).__name__}")
+            root, proxy = source.__root__, source._guarded_proxy
+            number = 0 if section._publication is None else section._publication.number
+        elif type(source) is Proxy:
+            proxy = source
         else:
-            proxy, root, number = source, None, 0
-        for slot, value in (("proxy", proxy), ("root", root), ("inner", inner), ("number", number), ("closed", False)):
-            object.__setattr__(self, f"_guarded_{slot}", value)
-        object.__setattr__(self, "__withs__", {})
+            raise TypeError(f"a guarded object is made from a Proxy, not from a {type(source).__name__}")
+        put = object.__setattr__  # what is assigned to is the resource
+        put(self, "_guarded_proxy", proxy)
+        put(self, "_guarded_root", root)
+        put(self, "_guarded_inner", inner)
+        put(self, "_guarded_number", number)
+        put(self, "_guarded_closed", False)
+        put(self, "__withs__", {})
         return self
 
     def __begin__(self) -> tuple[Section, Any]:
