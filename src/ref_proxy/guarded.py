@@ -368,9 +368,6 @@ def _class_of(kind: type, base: type[_Guarded]) -> type:
     names: dict[str, Any] = {}
     for cls in reversed(kind.__mro__[:-1]):  # without `object`
         names.update(vars(cls))
-    if "__eq__" not in names:  # then they are the same if they are identical
-        names.pop("__hash__", None)
-        names.pop("__ne__", None)
     namespace: dict[str, Any] = {
         "__slots__": (),
         "__doc__": kind.__doc__,
