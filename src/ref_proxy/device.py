@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import warnings
-from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
+from weakref import ref
 
 from . import report
 from .errors import Revoked, RevokeDeadlock, RevokeTimeout
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["Device"]
 
 T = TypeVar("T")
+
+
+def _nothing() -> None:
+    """Stands for a weak reference to no hub."""
 
 
 def _interrupt(removals: list[Revocation[Any]]) -> None:
@@ -73,8 +77,8 @@ class Device:
         "_children",
         "_claims",
         "_errors",
+        "_hub",
         "_name",
-        "_parent",
         "_providers",
         "_sweep_at",
     )
@@ -86,7 +90,7 @@ class Device:
         self._bell = Bell()
         self._claims: dict[str, Claim] = {}
         self._errors: list[Exception] = []
-        self._parent: Device | None = None
+        self._hub: Callable[[], Device | None] = _nothing  # a weak reference: what is attached does not keep its hub
         # In the order of their registration. A registration and a removal that meet decide by one atomic step who has the thing.
         self._providers: dict[Provider[Any], dict[str, bool]] = {}
         self._actions: dict[Callable[[], object], dict[str, bool]] = {}
@@ -115,8 +119,8 @@ class Device:
         """Make a `Provider` of `resource` that is removed with the device, if it was not revoked before.
 
         Blocks: never. Args: `resource`, `release`, `interrupt`, `name`, `stall_after`: as `Provider` has them; a name that is
-        left out is made of the device's and the resource's type. Raises: what `Provider` does; `Revoked` where the device is being
-        removed, and the resource is still the caller's. Source: `devm_ref_proxy_provider_alloc()`.
+        left out is made of the device's and the resource's type. Raises: what `Provider` does; `Revoked` where the device is
+        being removed, and the resource is still the caller's. Source: `devm_ref_proxy_provider_alloc()`.
         """
         self._refuse_removed("provide a resource")
         provider = Provider(
@@ -172,15 +176,14 @@ class Device:
         while above is not None:
             if above is child:
                 raise ValueError(f"{child!r} cannot be attached to {self!r}: it would come to hang on itself")
-            above = above._parent
+            above = above._hub()
         child._refuse_removed("be attached")
-        if child._parent is not None:
-            raise ValueError(
-                f"{child!r} is attached to {child._parent!r} already: remove() it from there, or attach it only once"
-            )
-        child._parent = self
+        hub = child._hub()
+        if hub is not None:
+            raise ValueError(f"{child!r} is attached to {hub!r} already: remove it, or attach it only once")
+        child._hub = ref(self)
         if not self._register(self._children, child):
-            child._parent = None
+            child._hub = _nothing
             self._refuse_removed("attach a device")
         return child
 
@@ -246,7 +249,7 @@ class Device:
         deadline = None if timeout is None else monotonic() + timeout
         self._deny()
         removals = [provider._removal for provider in self._tree()]
-        await loops.in_thread(loop, partial(_interrupt, removals), self._log)
+        await loops.in_thread(loop, lambda: _interrupt(removals), self._log)
         for removal in removals:
             if not await removal._aquiesce(loop, deadline):
                 raise self._timeout(removals, timeout)
@@ -316,8 +319,9 @@ class Device:
                 finally:
                     self._claims.pop("taking apart", None)
                     self._bell.ring()
-                if self._parent is not None:
-                    self._parent._children.pop(self, None)
+                hub = self._hub()
+                if hub is not None:
+                    hub._children.pop(self, None)
                 if self._errors:
                     raise ExceptionGroup(f"device {self._name!r} is removed, but not all of it went well", self._errors)
                 return True
@@ -331,7 +335,7 @@ class Device:
         for child in reversed(list(self._children)):
             self._attempt(child._take_apart)
         for provider in reversed(list(self._providers)):
-            self._attempt(partial(provider._removal._finish, None))
+            self._attempt(provider._removal._finish)
             self._providers.pop(provider, None)
         while self._actions:
             action, _ = self._actions.popitem()  # the last one added

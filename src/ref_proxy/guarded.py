@@ -426,7 +426,7 @@ def _policies(kind: type, base: type[_Guarded], names: dict[str, Any]) -> dict[s
 
 def _is_method(value: Any) -> bool:
     """Whether it is called with the object: a class or static method is not."""
-    if _name(type(value)) in _METHODS:
+    if _name(_type(value)) in _METHODS:
         return True
     return (
         callable(value) and hasattr(type(value), "__get__") and not isinstance(value, (staticmethod, ClassMethodDescriptorType))
