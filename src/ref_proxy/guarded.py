@@ -300,7 +300,6 @@ async def _nothing() -> None:
     pass
 
 
-@property
 def _closed(self: Handle) -> Any:
     """Whether this handle was given up, or the resource is closed. That it is gone is for its use to say."""
     try:
@@ -417,7 +416,7 @@ def _policies(kind: type, base: type[_Guarded], names: dict[str, Any]) -> dict[s
         found["__exit__"] = _give_up
     if _closes(kind, names.get("__aexit__")):
         found["__aexit__"] = _agive_up
-    found |= {"aclose": _aclose, "closed": _closed}
+    found |= {"aclose": _aclose, "closed": property(_closed)}
     found = {name: policy for name, policy in found.items() if names.get(name) is not None}
     if "close" not in names or _is_method(names["close"]):
         found["close"] = _aclose if _is_async(names.get("close")) else _close
