@@ -1,0 +1,7 @@
+"""The child process of an exhibit: `python -m tests.bugs MODULE OWNER`."""
+
+import sys
+
+from .museum import play
+
+play(*sys.argv[1:])
