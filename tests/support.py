@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from ref_proxy import srcu
+from ref_proxy import waiting
 
 PATIENCE = 20.0  # seconds until a test gives up on something that ought to happen at once; nothing waits this long to be right
 
@@ -74,7 +74,7 @@ class Call(threading.Thread):
 
 
 def _line_of_the_wait() -> int:
-    lines, first = inspect.getsourcelines(srcu.Bell.wait)
+    lines, first = inspect.getsourcelines(waiting.Bell.wait)
     [offset] = [i for i, line in enumerate(lines) if "rung.acquire(timeout=" in line]
     return first + offset
 
@@ -89,7 +89,7 @@ def is_waiting(ident: int | None) -> bool:
 
 def _waits(frame: FrameType | None) -> bool:
     while frame is not None:
-        if frame.f_code is srcu.Bell.wait.__code__:
+        if frame.f_code is waiting.Bell.wait.__code__:
             return frame.f_lineno == _LINE_OF_THE_WAIT
         frame = frame.f_back
     return False

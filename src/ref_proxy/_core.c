@@ -32,7 +32,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
 
 #ifdef PYPY_VERSION
 #error "PyPy runs the Python twin"
@@ -137,6 +136,7 @@ typedef struct {
 typedef struct {
     PyTypeObject *cell_type, *proxy_type, *section_type;
     PyObject *revoked;
+    PyObject *tracer; /* NULL, or what is told of each section that begins in a traced cell */
     Spares spares;
     Lock lock;   /* guards the list of cells */
     Cell *cells; /* all of them, for a forked child */
@@ -159,6 +159,7 @@ struct Cell {
     Publication *oldest;           /* retired and not complete, in order */
     unsigned long long number;     /* of the newest publication */
     Lock publishing;               /* guards the four above; `current` is read without it */
+    bool traced;                   /* for debugging: its sections are told of; constant */
     Cell *next, **previous;        /* in the module's list */
     unsigned long forks;           /* how many after_fork() has been through with this cell */
 #ifdef Py_GIL_DISABLED
@@ -601,6 +602,21 @@ static PyObject *section_detach(Section *self, PyObject *Py_UNUSED(ignored)) {
 
 /* ---- Proxy ---- */
 
+/* Steals the section, and returns it; NULL, and it has ended, where the tracer raised. */
+COLD static Section *tell_tracer(Section *section) {
+    PyObject *tracer = Py_XNewRef(section->proxy->cell->state->tracer);
+    if (tracer == NULL)
+        return section;
+    PyObject *done = PyObject_CallFunction(tracer, "N", PyLong_FromVoidPtr(section));
+    Py_DECREF(tracer);
+    if (done == NULL) {
+        section_end(section);
+        Py_CLEAR(section);
+    }
+    Py_XDECREF(done);
+    return section;
+}
+
 /* A section, open or refused. NULL, with an exception: the proxy is closed, or there is no memory. */
 static HOT Section *proxy_open(Proxy *self) {
     if (unlikely(load(&self->closed))) {
@@ -638,7 +654,7 @@ static HOT Section *proxy_open(Proxy *self) {
     if (likely(used))
         _Py_NewReference((PyObject *)section);
     PyObject_GC_Track(section);
-    return section;
+    return unlikely(cell->traced) && granted ? tell_tracer(section) : section;
 }
 
 static PyObject *proxy_try_access(Proxy *self, PyObject *Py_UNUSED(ignored)) {
@@ -728,6 +744,7 @@ static PyObject *cell_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     self->name = Py_NewRef(name);
     self->wake = Py_NewRef(wake);
     self->number = publication->number;
+    self->traced = state->tracer != NULL;
     self->one.turned = publication;
     store(&self->current, publication);
     lock(&state->lock);
@@ -839,6 +856,7 @@ typedef struct {
     Proxy *proxy;
     unsigned long ident;
     bool mine, detached;
+    void *section; /* for its id() */
 } Record;
 
 /* Copies out up to `room` records, with a reference each, and returns how many there are. Nothing is allocated under a lock. */
@@ -853,7 +871,7 @@ static size_t cell_copy_sections(Cell *self, unsigned long long first, unsigned 
             if (number < first || number > last)
                 continue;
             if (count < room)
-                records[count] = (Record){(Proxy *)Py_NewRef(s->proxy), s->ident, s->thread == here, s->detached};
+                records[count] = (Record){(Proxy *)Py_NewRef(s->proxy), s->ident, s->thread == here, s->detached, s};
             count++;
         }
         unlock(&stripe->lock);
@@ -880,7 +898,8 @@ static PyObject *cell_sections(Cell *self, PyObject *args) {
     for (size_t i = 0; i < count; i++) {
         Record *r = &records[count - 1 - i]; /* a stripe has its newest first */
         if (list != NULL) {
-            PyObject *item = Py_BuildValue("OkNN", r->proxy, r->ident, PyBool_FromLong(r->mine), PyBool_FromLong(r->detached));
+            PyObject *item = Py_BuildValue("OkNNN", r->proxy, r->ident, PyBool_FromLong(r->mine), PyBool_FromLong(r->detached),
+                                           PyLong_FromVoidPtr(r->section));
             if (item == NULL)
                 Py_CLEAR(list);
             else
@@ -911,6 +930,15 @@ static PyObject *cell_sizeof(Cell *self, PyObject *Py_UNUSED(ignored)) {
         size += (STRIPES + 1) * 64;
 #endif
     return PyLong_FromSize_t(size);
+}
+
+/* At the start, by who debugs: the cells that there are already read `tracer` unlocked, and none of them is traced. */
+static PyObject *core_trace(PyObject *module, PyObject *tracer) {
+    State *state = PyModule_GetState(module);
+    PyObject *old = state->tracer;
+    state->tracer = tracer == Py_None ? NULL : Py_NewRef(tracer);
+    Py_XDECREF(old);
+    Py_RETURN_NONE;
 }
 
 /* ---- After a fork ---- */
@@ -1075,6 +1103,7 @@ static PyGetSetDef cell_getset[] = {
 
 static PyMemberDef cell_members[] = {
     {"name", Py_T_OBJECT_EX, offsetof(Cell, name), Py_READONLY, "What messages and reports call it."},
+    {"wake", Py_T_OBJECT_EX, offsetof(Cell, wake), Py_READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -1099,6 +1128,7 @@ static PyGetSetDef proxy_getset[] = {
 static PyMemberDef proxy_members[] = {
     {"name", Py_T_OBJECT_EX, offsetof(Proxy, name), Py_READONLY,
      "What messages and reports call it; None where it was given no name."},
+    {"_cell", Py_T_OBJECT_EX, offsetof(Proxy, cell), Py_READONLY, NULL},
     {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(Proxy, weakrefs), Py_READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
@@ -1162,6 +1192,7 @@ static int core_traverse(PyObject *module, visitproc visit, void *arg) {
     Py_VISIT(state->proxy_type);
     Py_VISIT(state->section_type);
     Py_VISIT(state->revoked);
+    Py_VISIT(state->tracer);
 #ifndef Py_GIL_DISABLED
     for (int i = 0; i < state->spares.count; i++)
         Py_VISIT(state->section_type);
@@ -1176,6 +1207,7 @@ static int core_clear(PyObject *module) {
     Py_CLEAR(state->proxy_type);
     Py_CLEAR(state->section_type);
     Py_CLEAR(state->revoked);
+    Py_CLEAR(state->tracer);
     return 0;
 }
 
@@ -1184,6 +1216,7 @@ static void core_free(void *module) {
 }
 
 static PyMethodDef core_methods[] = {
+    {"trace", core_trace, METH_O, NULL},
     {"after_fork", core_after_fork, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, NoReturn, Self
 
-__all__ = ["BACKEND", "Cell", "Proxy", "Section", "after_fork"]
+__all__ = ["BACKEND", "Cell", "Proxy", "Section", "after_fork", "trace"]
 
 BACKEND = "py"
 
@@ -72,16 +72,18 @@ class _Here(_local):
 class _Member:
     """What a publication knows of a section: all but the section itself, which must stay free to be dropped."""
 
-    __slots__ = ("detached", "proxy", "thread")
+    __slots__ = ("detached", "proxy", "section", "thread")
 
-    def __init__(self, proxy: Proxy) -> None:
+    def __init__(self, proxy: Proxy, section: int) -> None:
         self.proxy = proxy
+        self.section = section  # its id()
         self.thread = _here.thread
         self.detached = False
 
 
 _here = _Here()
 _cells: WeakSet[Cell] = WeakSet()
+_tracer: Callable[[int], object] | None = None
 
 
 def _uncopied(self: object, protocol: Any, /) -> NoReturn:
@@ -115,13 +117,14 @@ class Cell:
     publication that nobody was in.
     """
 
-    __slots__ = ("__weakref__", "_hint", "_name", "_wake")
+    __slots__ = ("__weakref__", "_hint", "_name", "_traced", "_wake")
     __class_getitem__: classmethod[Any, [Any], GenericAlias] = classmethod(GenericAlias)
     __init_subclass__ = _sealed
     __reduce_ex__ = _uncopied
 
     _name: str
     _wake: Callable[[], object]
+    _traced: bool
     _hint: _Publication
 
     def __new__(cls, resource: Any, name: str, wake: Callable[[], object], /) -> Self:
@@ -130,6 +133,7 @@ class Cell:
         self = object.__new__(cls)
         self._name = name
         self._wake = wake
+        self._traced = _tracer is not None
         self._hint = _Publication(1, resource, None)  # the newest publication, or one from which it is found
         _cells.add(self)
         return self
@@ -138,6 +142,11 @@ class Cell:
     def name(self) -> str:
         """What messages and reports call it."""
         return self._name
+
+    @property
+    def wake(self) -> Callable[[], object]:
+        """What is called when a retired publication was left by its last section."""
+        return self._wake
 
     def _newest(self) -> _Publication:
         newest = self._hint
@@ -206,11 +215,11 @@ class Cell:
             return False
         return not any(p.members for p in undrained if first <= p.number <= last)  # [SCAN]
 
-    def sections(self, first: int, last: int, /) -> list[tuple[Proxy, int, bool, bool]]:
-        """The open sections of the publications `first` to `last`: proxy, thread number, this thread's own?, detached?"""
+    def sections(self, first: int, last: int, /) -> list[tuple[Proxy, int, bool, bool, int]]:
+        """The open sections of the publications `first` to `last`: proxy, thread number, own?, detached?, its `id()`."""
         here = _here.thread
         return [
-            (member.proxy, member.thread.ident, member.thread is here, member.detached)
+            (member.proxy, member.thread.ident, member.thread is here, member.detached, member.section)
             for publication in reversed(self._undrained())
             if first <= publication.number <= last
             for member in list(publication.members)
@@ -305,10 +314,12 @@ class Proxy:
                     section._member = None
                     return section
             # The section knows where it is a member before it is one, so that an exception in between (Ctrl-C) ends it.
-            section._member = member = _Member(self)
+            section._member = member = _Member(self, id(section))
             section._publication = publication
             publication.members[member] = None  # [JOIN]
             if not publication.next:  # [RECHECK]
+                if cell._traced and _tracer is not None:
+                    _tracer(id(section))
                 return section
             section._publication = None
             cell._leave(publication, member)
@@ -426,6 +437,12 @@ class Section:
 
 
 Proxy.__module__ = Section.__module__ = "ref_proxy"
+
+
+def trace(tracer: Callable[[int], object] | None, /) -> None:
+    """Have `tracer(id(section))` called for each section that begins in a cell made from now on; None: no more."""
+    global _tracer
+    _tracer = tracer
 
 
 def after_fork() -> None:

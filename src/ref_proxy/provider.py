@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import errno
+import os
 import warnings
 from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from . import report
-from ._backend import Cell, Proxy
+from . import alarm, report, tasks
+from ._backend import Cell, Proxy, trace
 from .errors import Revoked, RevokeDeadlock, RevokeTimeout
-from .srcu import Bell, Claim, check_timeout, start
+from .waiting import Bell, Claim, check_timeout, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
     from typing import Any, Literal, NoReturn, Self
 
+    from .loops import Loop
     from .report import Blocker
 
 __all__ = ["Provider", "Revocation"]
@@ -26,14 +28,45 @@ T = TypeVar("T")
 _numbers = count(1)
 
 
+STALL_AFTER = 10.0  # seconds
+CO_COROUTINE = 0x80  # inspect.CO_COROUTINE: inspect is slow to load
+
+if os.environ.get("REF_PROXY_DEBUG") == "1":  # the face loads this module, before anybody can make a cell
+    trace(report.note_beginning)
+
+
 def _refuse_own_sections(cell: Cell, first: int, last: int) -> None:
-    for proxy, _, mine, detached in cell.sections(first, last):
-        if mine and not detached:
-            who = "a proxy" if proxy.name is None else f"proxy {proxy.name!r}"
-            raise RevokeDeadlock(
-                f"{cell.name!r} cannot be removed in here: it would wait for a section of {who} that this very thread opened; "
-                "end that section first, or detach() it if another thread or task is going to end it"
-            )
+    """Raise where a blocking wait would keep the sections that it waits for from ending: this thread's, and its event loop's."""
+    theirs: dict[int, Proxy[Any]] = {}
+    for proxy, _, mine, detached, token in cell.sections(first, last):
+        if detached:
+            continue
+        if mine:
+            raise _deadlock(cell, proxy, "this very thread", "thread or task")
+        theirs[token] = proxy
+    if theirs:
+        for task in tasks.here():
+            for token in tasks.holds(task, theirs):
+                raise _deadlock(cell, theirs[token], f"task {tasks.name(task)!r}, of the event loop that runs here,", "thread")
+
+
+async def _refuse_own_task(loop: Loop, cell: Cell, first: int, last: int) -> None:
+    """The same for a task, which blocks only itself."""
+    from . import loops
+
+    mine = {token: proxy for proxy, _, mine, detached, token in cell.sections(first, last) if mine and not detached}
+    if mine:
+        task = tasks.current()
+        for token in await loops.at_rest(loop, lambda: tasks.holds(task, mine)):
+            raise _deadlock(cell, mine[token], "this very task", "thread or task")
+
+
+def _deadlock(cell: Cell, proxy: Proxy[Any], whose: str, others: str) -> RevokeDeadlock:
+    who = "a proxy" if proxy.name is None else f"proxy {proxy.name!r}"
+    return RevokeDeadlock(
+        f"{cell.name!r} cannot be removed in here: it would wait for a section of {who} that {whose} is inside; end that section "
+        f"first, detach() it if another {others} is going to end it, or, in an event loop, await arevoke() in a task of its own"
+    )
 
 
 class Revocation(Generic[T]):
@@ -53,7 +86,7 @@ class Revocation(Generic[T]):
     True
     """
 
-    __slots__ = ("_bell", "_cell", "_claims", "_final", "_first", "_interrupt", "_last", "_release", "_resource", "_since")
+    __slots__ = ("_bell", "_cell", "_claims", "_first", "_interrupt", "_last", "_release", "_resource", "_since", "_stall_after")
 
     def __init__(
         self,
@@ -63,6 +96,7 @@ class Revocation(Generic[T]):
         interrupt: Callable[[T], object] | None = None,
         release: Callable[[T], object] | None = None,
         replaced: tuple[int, T] | None = None,
+        stall_after: float | None,
     ) -> None:
         self._cell = cell
         self._bell = bell
@@ -70,14 +104,18 @@ class Revocation(Generic[T]):
         self._release = release
         self._claims: dict[str, Claim] = {}
         self._since: float | None = None
+        self._stall_after = stall_after
         # What it waits for: the sections of one replaced publication, or, at the end, of all that there ever were.
-        self._final = replaced is None
         self._first = self._last = 0
         self._resource: T | None = None
         if replaced is not None:
             self._first = self._last = replaced[0]
             self._resource = replaced[1]
             self._since = monotonic()
+
+    @property
+    def _final(self) -> bool:
+        return self._first == 0
 
     @property
     def done(self) -> bool:
@@ -108,13 +146,20 @@ class Revocation(Generic[T]):
 
     def _refuse_deadlock(self) -> None:
         _refuse_own_sections(self._cell, self._first, self._last or self._cell.number)
+        self._refuse_own_hook()
+
+    def _refuse_own_hook(self) -> None:
         for step in ("interrupt", "release"):
             claim = self._claims.get(step)
             if claim is not None and claim.mine and not self._over(step):
                 raise RevokeDeadlock(f"{self._cell.name!r} cannot be removed in here: this very thread is running its {step}")
 
     def _deny(self) -> None:
-        resource = self._cell.deny()
+        try:
+            resource = self._cell.deny()
+        finally:
+            if self._since is None:
+                self._bell.ring()  # for those who wait to hear of it
         self._last = self._cell.number
         if self._since is None:
             self._since = monotonic()
@@ -161,6 +206,9 @@ class Revocation(Generic[T]):
         return "release" not in self._claims and self._drained() and (self._interrupt is None or self._over("interrupt"))
 
     def _stirred(self) -> bool:
+        """Whether there is something to be done, or nothing any more."""
+        if not self._final:
+            return self._drained()
         return self.done or self._due() or (self._interrupt is not None and "interrupt" not in self._claims)
 
     def _run_release(self) -> bool:
@@ -182,19 +230,70 @@ class Revocation(Generic[T]):
                 if begun:
                     self._resource = None
                     self._cell.clear()
+                    alarm.cancel(self)
             finally:
                 self._bell.ring()
 
     def _finish(self, deadline: float | None) -> bool | None:
         """Wait, and release: True for the one who did, False for all others, None when the time ran out."""
         while not self.done:
-            if self._final:
-                self._run_interrupt()
-                if self._due() and self._run_release():
-                    return True
-            if not self._bell.wait(self._stirred if self._final else self._drained, deadline):
+            if self._final and self._take_steps():
+                return True
+            if not self._bell.wait(self._stirred, self._next_look(deadline)) and self._too_late(deadline):
                 return None
         return False
+
+    async def _afinish(self, loop: Loop, deadline: float | None) -> bool | None:
+        """The same for a task. The hooks run in a thread of their own, for they may block, and are waited for to their end."""
+        from . import loops
+
+        while not self.done:
+            if self._final and self._stirred():
+                blocking = self._release is not None or (self._interrupt is not None and "interrupt" not in self._claims)
+                if await loops.in_thread(loop, self._take_steps, self._log_failure) if blocking else self._take_steps():
+                    return True
+            elif not await loops.wait(loop, self._bell, self._stirred, self._next_look(deadline)) and self._too_late(deadline):
+                return None
+        return False
+
+    def _take_steps(self) -> bool:
+        """Do what can be done now, without waiting for anybody. True for the one that released."""
+        self._run_interrupt()
+        return self._due() and self._run_release()
+
+    def _log_failure(self, error: BaseException) -> None:
+        report.logger().error("%r: release failed; the resource counts as released", self._cell.name, exc_info=error)
+
+    # Who waits reports what stalls: so nothing else need be awake for that.
+
+    def _next_look(self, deadline: float | None) -> float | None:
+        """When to stop waiting: at the deadline, or to say that it stalls."""
+        if self._since is None or self._stall_after is None:
+            return deadline
+        report_due = self._since + self._stall_after * ((2 << self._reports()) - 1)
+        return report_due if deadline is None else min(deadline, report_due)
+
+    def _too_late(self, deadline: float | None) -> bool:
+        if deadline is not None and monotonic() >= deadline:
+            return True
+        self._report_stall()
+        return False
+
+    def _reports(self) -> int:
+        return sum(1 for key in list(self._claims) if key.startswith("report"))
+
+    def _report_stall(self) -> None:
+        me = Claim()
+        if self._claims.setdefault(f"report {self._reports()}", me) is not me or self._since is None:
+            return  # another one who waits for the same has said it
+        found = self.blockers()
+        report.logger().warning(
+            "%r: the removal has been waiting for %.1f s; still inside: %s\n%s",
+            self._cell.name,
+            monotonic() - self._since,
+            report.describe(found) if found else "nobody, but a thread is running a hook",
+            report.show(found),
+        )
 
     # With nobody waiting: the release runs in a thread of its own, never in a reader's, a finaliser's or a signal handler's.
 
@@ -202,6 +301,20 @@ class Revocation(Generic[T]):
         self._bell.hang(self._start_finish)
         if self._stirred():
             self._start_finish()
+        else:
+            self._watch()
+
+    def _watch(self) -> None:
+        due = self._next_look(None)
+        if due is not None:
+            alarm.call_at(self, due, self._report_unwaited)
+            if self.done:  # in between
+                alarm.cancel(self)
+
+    def _report_unwaited(self) -> None:
+        if not self.done:
+            self._report_stall()
+            self._watch()
 
     def _start_finish(self) -> None:
         if self._release is None and self._due():
@@ -211,11 +324,9 @@ class Revocation(Generic[T]):
 
     def _finish_here(self) -> None:
         try:
-            self._run_interrupt()
-            if self._due():
-                self._run_release()
-        except BaseException:
-            report.logger().exception("%r: release failed; the resource counts as released", self._cell.name)
+            self._take_steps()
+        except BaseException as error:
+            self._log_failure(error)
         if not self.done:
             self._finish_later()
 
@@ -232,9 +343,10 @@ class Provider(Generic[T]):
     Consumers reach it through `proxy()`. Removal always runs deny -> interrupt -> drain -> release: no access is granted any
     more, blocked readers are told, those inside come out, and only then is the resource released.
 
-    Guarantees: S1 to S15, S18, S20. Blocks: only `revoke()`, `replace()` and leaving a `with`, on open sections. Threads: any
-    method from any thread. Fork: in a child only the forking thread's sections are open. A provider that is dropped while it is
-    live warns (`ResourceWarning`), denies, and releases after the last section, in a thread of its own.
+    Guarantees: S1 to S16, S18 to S20. Blocks: only `revoke()`, `replace()` and leaving a `with`, on open sections; leaving an
+    `async with` awaits `arevoke()`. Threads: any method from any thread. Fork: in a child only the forking thread's sections are
+    open. A provider that is dropped while it is live warns (`ResourceWarning`), denies, and releases after the last section, in a
+    thread of its own.
     Source: `struct ref_proxy_provider`, `ref_proxy_provider_alloc()`; unlike there, making one never waits.
 
     Args:
@@ -243,6 +355,11 @@ class Provider(Generic[T]):
         interrupt: called with the resource after the denial and before the wait, so that a blocked reader comes back:
             `Serial.cancel_read`. A failure of it is logged, and does not stop the removal.
         name: what messages and reports call it; the resource's type and a number where it is left out.
+        stall_after: a removal that has waited for so many seconds logs who is inside, as a warning of the logger "ref_proxy", and
+            again after twice the time, and so on. None: it never does.
+
+    Both hooks are plain functions, and may run in any thread. What belongs to an event loop is released there with
+    `lambda writer: loop.call_soon_threadsafe(writer.close)`.
 
     >>> import io
     >>> from ref_proxy import Provider, Revoked
@@ -267,19 +384,30 @@ class Provider(Generic[T]):
         release: Callable[[T], object] | None = None,
         interrupt: Callable[[T], object] | None = None,
         name: str | None = None,
+        stall_after: float | None = STALL_AFTER,
     ) -> None:
         if resource is None:
             raise TypeError("the resource of a Provider cannot be None: that is what a reader gets when it is gone")
         for what, hook in (("release", release), ("interrupt", interrupt)):
             if hook is not None and not callable(hook):
                 raise TypeError(f"{what} must be callable with the resource, or None, not {type(hook).__name__}")
+            if getattr(getattr(hook, "__code__", None), "co_flags", 0) & CO_COROUTINE:
+                raise TypeError(
+                    f"{what} cannot be a coroutine function, for it runs where there may be no event loop: pass a function that "
+                    "hands the resource to its loop, with loop.call_soon_threadsafe()"
+                )
+        check_timeout(stall_after)
+        if stall_after == 0:
+            raise ValueError("stall_after must be more than 0 seconds; None never reports")
         if name is None:
             name = f"{type(resource).__name__}-{next(_numbers)}"
         elif not isinstance(name, str):
             raise TypeError(f"the name of a Provider must be a str or None, not {type(name).__name__}")
         self._bell = Bell()
         self._cell: Cell = Cell(resource, name, self._bell)
-        self._removal: Revocation[T] = Revocation(self._cell, self._bell, interrupt=interrupt, release=release)
+        self._removal: Revocation[T] = Revocation(
+            self._cell, self._bell, interrupt=interrupt, release=release, stall_after=stall_after
+        )
 
     @property
     def name(self) -> str:
@@ -307,7 +435,8 @@ class Provider(Generic[T]):
 
         Raises:
             RevokeTimeout: the time ran out; denied, not released, and a later call carries on.
-            RevokeDeadlock: one of the sections is this thread's own; nothing was changed.
+            RevokeDeadlock: one of the sections is this thread's own, or a task's of the event loop that runs in it; nothing was
+                changed.
             ValueError, TypeError: a bad timeout; nothing was changed.
             What `release` raises, to the one that ran it; the provider is revoked then.
             KeyboardInterrupt: heard while waiting; denied, and a later call carries on.
@@ -327,6 +456,38 @@ class Provider(Generic[T]):
         removal._deny()
         removal._run_interrupt()
         return self._outcome(removal, removal._finish(deadline), timeout)
+
+    async def arevoke(self, timeout: float | None = None) -> bool:
+        """Remove the resource as `revoke()` does, blocking the calling task alone. Under asyncio and trio.
+
+        Guarantees: S2 to S9, S16. Blocks: no thread and no loop; the task, as `revoke()`, at most `timeout` seconds. Threads: any
+        loops in any threads, mixed with blocking callers; one of all gets True. The hooks run in a thread of their own.
+
+        Raises:
+            RevokeTimeout, ValueError, TypeError, what `release` raises: as `revoke()`.
+            RevokeDeadlock: this task itself is inside; nothing was changed.
+            RuntimeError: there is no event loop of asyncio or trio; nothing was changed.
+            The cancellation of the task: denied, and a later call carries on.
+
+        Cost: a thread where there is a hook to be run.
+
+        >>> import asyncio
+        >>> provider = Provider(["a resource"])
+        >>> asyncio.run(provider.arevoke(timeout=5))
+        True
+        """
+        from . import loops
+
+        check_timeout(timeout)
+        loop = loops.running()
+        removal = self._removal
+        if removal.done:
+            return False
+        deadline = None if timeout is None else monotonic() + timeout
+        removal._refuse_own_hook()
+        await _refuse_own_task(loop, self._cell, 0, self._cell.number)
+        removal._deny()
+        return self._outcome(removal, await removal._afinish(loop, deadline), timeout)
 
     def revoke_soon(self) -> Revocation[T]:
         """Deny and interrupt now, and return; the release follows, in a thread of its own, when the last section has ended.
@@ -368,18 +529,39 @@ class Provider(Generic[T]):
         True
         """
         check_timeout(timeout)
-        if new is None:
-            raise TypeError("the resource of a Provider cannot be None: revoke() removes it")
-        deadline = None if timeout is None else monotonic() + timeout
         number = self._cell.number
         _refuse_own_sections(self._cell, number, number)
+        deadline = None if timeout is None else monotonic() + timeout
+        pending, old = self._publish(new)
+        self._outcome(pending, pending._finish(deadline), timeout)
+        return old
+
+    async def areplace(self, new: T, timeout: float | None = None) -> T:
+        """Publish `new` and return the old resource, as `replace()` does, blocking the calling task alone.
+
+        Guarantees: S8, S9, S11, S12, S16. Blocks: no thread and no loop; the task, as `replace()`, at most `timeout` seconds.
+        Raises: what `replace()` does, `RevokeDeadlock` where this task itself is inside, and `RuntimeError` without a loop of
+        asyncio or trio. Cancelled, `new` stays published, and a later removal waits for the old one's sections.
+        """
+        from . import loops
+
+        check_timeout(timeout)
+        loop = loops.running()
+        number = self._cell.number
+        await _refuse_own_task(loop, self._cell, number, number)
+        deadline = None if timeout is None else monotonic() + timeout
+        pending, old = self._publish(new)
+        self._outcome(pending, await pending._afinish(loop, deadline), timeout)
+        return old
+
+    def _publish(self, new: T) -> tuple[Revocation[T], T]:
+        """Put `new` in the place of the old resource, and return that with its removal."""
+        if new is None:
+            raise TypeError("the resource of a Provider cannot be None: revoke() removes it")
         replaced = self._cell.publish(new)
         if replaced is None:
             raise Revoked(errno.ENODEV, f"{self.name!r} is revoked: nothing can be published any more; make a new Provider")
-        pending: Revocation[T] = Revocation(self._cell, self._bell, replaced=replaced)
-        self._outcome(pending, pending._finish(deadline), timeout)
-        old: T = replaced[1]
-        return old
+        return Revocation(self._cell, self._bell, replaced=replaced, stall_after=self._removal._stall_after), replaced[1]
 
     def _outcome(self, removal: Revocation[T], finished: bool | None, timeout: float | None) -> bool:
         if finished is not None:
@@ -405,6 +587,12 @@ class Provider(Generic[T]):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.revoke()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.arevoke()
 
     def __del__(self) -> None:
         removal: Revocation[T] | None = getattr(self, "_removal", None)

@@ -6,13 +6,18 @@ import sys
 from collections import namedtuple
 from typing import TYPE_CHECKING
 
+from . import tasks
+
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
     from logging import Logger
     from traceback import StackSummary
+    from types import FrameType
+    from typing import Any
 
     from ._backend import Cell
 
-__all__ = ["Blocker", "blockers", "describe", "logger"]
+__all__ = ["Blocker", "blockers", "describe", "logger", "note_beginning", "show"]
 
 
 def logger() -> Logger:
@@ -22,7 +27,7 @@ def logger() -> Logger:
     return logging.getLogger("ref_proxy")
 
 
-class Blocker(namedtuple("Blocker", "provider proxy thread ident detached waiting stack")):
+class Blocker(namedtuple("Blocker", "provider proxy thread ident task detached waiting stack began")):
     """One open section that a removal waits for, or would wait for.
 
     A frozen record, taken at one moment: the section may have ended since. Printing it gives one line.
@@ -32,9 +37,11 @@ class Blocker(namedtuple("Blocker", "provider proxy thread ident detached waitin
         proxy: the name of the proxy that the section was begun with; None where it has none.
         thread: the name of the thread that began it, or "(ended)" where that thread is gone.
         ident: that thread's number, as `threading.get_ident()` gives it.
+        task: the name of the task, of asyncio or trio, that holds it across an `await`; None where none does.
         detached: whether it was handed over, to be ended elsewhere.
         waiting: for how long the removal has been waiting, in seconds; None where nothing is being removed.
-        stack: where that thread was at that moment, as `traceback` has it; empty where it is gone.
+        stack: where that task, else that thread, was at that moment, as `traceback` has it; empty where it is gone.
+        began: where the section began, as `stack`; None unless the process was started with REF_PROXY_DEBUG=1.
 
     >>> from ref_proxy import Provider
     >>> provider = Provider(["a resource"], name="line")
@@ -50,43 +57,98 @@ class Blocker(namedtuple("Blocker", "provider proxy thread ident detached waitin
     proxy: str | None
     thread: str
     ident: int
+    task: str | None
     detached: bool
     waiting: float | None
     stack: StackSummary
+    began: StackSummary | None
 
     def __str__(self) -> str:
         who = "a proxy" if self.proxy is None else f"proxy {self.proxy!r}"
+        where = f"thread {self.thread!r}" if self.task is None else f"task {self.task!r} of thread {self.thread!r}"
         handed = ", handed over" if self.detached else ""
         since = "" if self.waiting is None else f", waited for since {self.waiting:.3f} s"
-        return f"{who} of {self.provider!r} in thread {self.thread!r}{handed}{since}"
+        return f"{who} of {self.provider!r} in {where}{handed}{since}"
 
 
 Blocker.__module__ = "ref_proxy"
 
 
-def blockers(cell: Cell, first: int, last: int, waiting: float | None) -> list[Blocker]:
-    """A record for each open section of the publications `first` to `last`. Costs the sections nothing: it reads the list."""
+def _extract(frame: FrameType | None) -> StackSummary:
+    import traceback
+
+    stack = traceback.StackSummary.extract(traceback.walk_stack(frame) if frame is not None else (), lookup_lines=False)
+    stack.reverse()
+    return stack
+
+
+def blockers(cell: Cell, first: int, last: int, waiting: float | None = None) -> list[Blocker]:
+    """A record for each open section of the publications `first` to `last`.
+
+    Costs the sections nothing: it reads the list. Where asyncio or trio is loaded, one pass over all objects finds their tasks.
+    """
     sections = cell.sections(first, last)
     if not sections:
         return []
     import threading
-    import traceback
 
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     frames = sys._current_frames()
-    stacks = {
-        ident: traceback.StackSummary.extract(traceback.walk_stack(frames[ident]), lookup_lines=False)
-        if ident in frames
-        else traceback.StackSummary()
-        for ident in {section[1] for section in sections}
-    }
-    return [
-        Blocker(cell.name, proxy.name, names.get(ident, "(ended)"), ident, detached, waiting, stacks[ident])
-        for proxy, ident, _, detached in sections
-    ]
+    stacks = {ident: _extract(frames.get(ident)) for ident in {section[1] for section in sections}}
+    held = _held_by_tasks({section[4] for section in sections})
+    found: list[Blocker] = []
+    for proxy, ident, _, detached, token in sections:
+        task = held.get(token)
+        found.append(
+            Blocker(
+                provider=cell.name,
+                proxy=proxy.name,
+                thread=names.get(ident, "(ended)"),
+                ident=ident,
+                task=None if task is None else tasks.name(task),
+                detached=detached,
+                waiting=waiting,
+                stack=stacks[ident] if task is None else tasks.stack(task),
+                began=_beginnings.get(token),
+            )
+        )
+    return found
 
 
-def describe(found: list[Blocker]) -> str:
+def _held_by_tasks(tokens: Collection[int]) -> dict[int, Any]:
+    return {token: task for task in tasks.everywhere() for token in tasks.holds(task, tokens)}
+
+
+def describe(found: Sequence[Blocker]) -> str:
     """A phrase for an error message: the first few, and how many more."""
     shown = "; ".join(map(str, found[:3]))
     return shown + (f"; and {len(found) - 3} more" if len(found) > 3 else "") or "nobody any more"
+
+
+def show(found: Sequence[Blocker]) -> str:
+    """All of them, each with its stack, as lines to be logged or printed."""
+    lines: list[str] = []
+    for each in found:
+        lines.append(f"  {each}\n")
+        if each.began is not None:
+            lines += ["    began at\n", *_indented(each.began[-3:])]
+        lines += ["    is at\n", *_indented(each.stack)] if each.stack else ["    whose thread is gone\n"]
+    return "".join(lines)
+
+
+def _indented(stack: Sequence[Any]) -> list[str]:
+    import traceback
+
+    return ["    " + line.replace("\n    ", "\n        ") for line in traceback.format_list(list(stack))]
+
+
+# Where sections began, by their id(), which later ones use again and overwrite: never more than there were at once.
+_beginnings: dict[int, StackSummary] = {}
+
+
+def note_beginning(token: int) -> None:
+    """Remember where the caller stands, for the section that begins there."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("ref_proxy._core"):
+        frame = frame.f_back
+    _beginnings[token] = _extract(frame)

@@ -1,21 +1,16 @@
-"""Sleepable RCU for Python: grace periods, and who waits for them.
-
-`Domain` is for those who protect structures of their own; the rest is what every wait in this package is made of.
-"""
+"""Sleepable RCU for Python: grace periods, for those who protect structures of their own."""
 
 from __future__ import annotations
 
 import _thread
-import atexit
-import os
-import sys
 from collections import deque
 from time import monotonic
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from . import report
-from ._backend import Cell, Proxy, Section, after_fork
+from ._backend import Cell, Proxy, Section
 from .errors import RevokeDeadlock, RevokeTimeout
+from .waiting import Bell, Claim, check_timeout, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,140 +18,7 @@ if TYPE_CHECKING:
 
     Args = TypeVarTuple("Args")
 
-__all__ = ["Bell", "Claim", "Domain", "check_timeout", "start"]
-
-T = TypeVar("T")
-
-
-def check_timeout(timeout: float | None) -> None:
-    """Refuse what is no number of seconds: before anything was changed."""
-    if timeout is None:
-        return
-    if not isinstance(timeout, (int, float)):
-        raise TypeError(f"a timeout is a number of seconds, or None to wait without bound, not {type(timeout).__name__}")
-    if not timeout >= 0:  # NaN too
-        raise ValueError(f"a timeout must be 0 or more seconds, not {timeout!r}; None waits without bound")
-
-
-class Bell:
-    """Wakes whoever waits, from anywhere: also out of a signal handler or a finaliser that interrupts a waiter, or another ring.
-
-    Each waiter hangs up a rope, and takes it off again; ringing pulls those that hang there. A rope is a callable that does not
-    block, and that may be pulled twice. There is no lock: a dict's single methods are atomic. A cell calls it as it is: `bell()`.
-    """
-
-    __slots__ = ("_ropes",)
-
-    def __init__(self) -> None:
-        self._ropes: dict[object, Callable[[], object]] = {}
-
-    def hang(self, rope: Callable[[], object]) -> object:
-        """Have `rope()` called at the next ring. Returns what `unhang()` takes."""
-        peg = object()
-        self._ropes[peg] = rope
-        return peg
-
-    def unhang(self, peg: object) -> None:
-        self._ropes.pop(peg, None)
-
-    def ring(self) -> None:
-        try:
-            self._pull()
-        except BaseException:  # Ctrl-C in the midst of it: nobody else may come by to wake the rest
-            self._pull()
-            raise
-
-    __call__ = ring  # a bound method would be one more object a provider
-
-    def _pull(self) -> None:
-        for peg, rope in list(self._ropes.items()):
-            rope()
-            self.unhang(peg)  # not before: see above
-
-    def wait(self, ready: Callable[[], bool], deadline: float | None = None) -> bool:
-        """Block until `ready()`, looking again at each ring, or until `monotonic()` is past the deadline: then False."""
-        while not ready():
-            rung = _thread.allocate_lock()
-            rung.acquire()
-
-            def rope(release: Callable[[], object] = rung.release) -> None:
-                try:
-                    release()
-                except RuntimeError:  # pulled twice
-                    pass
-
-            peg = self.hang(rope)
-            try:
-                if ready():  # it may have rung before the rope hung there
-                    return True
-                left = -1.0 if deadline is None else min(max(deadline - monotonic(), 0), _thread.TIMEOUT_MAX)
-                if not rung.acquire(timeout=left) and deadline is not None and monotonic() >= deadline:
-                    return ready()
-            finally:
-                self.unhang(peg)
-        return True
-
-
-class Claim:
-    """That one thread, and no other, does a thing. It is claimed with `claims.setdefault(what, Claim())`, which is atomic."""
-
-    __slots__ = ("_ident", "_pid")
-
-    def __init__(self) -> None:
-        self._ident = _thread.get_ident()
-        self._pid = os.getpid()
-
-    @property
-    def mine(self) -> bool:
-        """Whether the calling thread made it."""
-        return self._ident == _thread.get_ident()
-
-    @property
-    def left_behind(self) -> bool:
-        """Whether it is that of a thread which this process, a forked child, does not have."""
-        return self._pid != os.getpid() and not self.mine
-
-
-_jobs: dict[object, None] = {}
-_job_ended = Bell()
-EXIT_PATIENCE = 5.0  # seconds
-
-
-def start(job: Callable[[], object]) -> None:
-    """Run `job()`, which reports its own failures, in a thread of its own.
-
-    Never blocks for the job's sake, so a finaliser may call it: `threading.Thread` would wait for the new thread to come up. The
-    end of the interpreter waits for jobs under way, but not for good; after that no thread can be had, and `job()` runs here.
-    """
-
-    def run() -> None:
-        try:
-            job()
-        finally:
-            _jobs.pop(run, None)
-            _job_ended.ring()
-
-    _jobs[run] = None
-    try:
-        if sys.is_finalizing():
-            raise RuntimeError  # 3.11 would start a thread that never comes to run
-        _thread.start_new_thread(run, ())
-    except RuntimeError:
-        run()
-
-
-@atexit.register
-def _let_jobs_end() -> None:
-    _job_ended.wait(lambda: not _jobs, monotonic() + EXIT_PATIENCE)
-
-
-def _in_child() -> None:
-    _jobs.clear()  # they run in threads of the parent's
-    after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
+__all__ = ["Domain"]
 
 
 class Domain:
@@ -262,7 +124,7 @@ class Domain:
         done.acquire()
 
     def _inside(self) -> bool:
-        return any(mine and not detached for _, _, mine, detached in self._cell.sections(0, self._cell.number))
+        return any(mine and not detached for _, _, mine, detached, _ in self._cell.sections(0, self._cell.number))
 
     def _due(self) -> bool:
         try:

@@ -18,7 +18,18 @@ from ref_proxy import srcu
 PROMISED = {
     "BACKEND": [],
     "Blocker": [],
-    "Provider": ["proxy", "state", "revoke", "replace", "revoke_soon", "blockers", "__enter__", "__exit__"],
+    "Provider": [
+        "proxy",
+        "state",
+        "revoke",
+        "replace",
+        "revoke_soon",
+        "blockers",
+        "arevoke",
+        "areplace",
+        "__enter__",
+        "__exit__",
+    ],
     "Revocation": ["wait", "done"],
     "Proxy": ["access", "try_access", "revoked", "close"],
     "Section": ["resource", "end", "detach", "__enter__", "__exit__"],
@@ -28,7 +39,7 @@ PROMISED = {
 }
 DOMAIN = ["read", "synchronize", "call", "barrier", "start_poll", "poll"]
 # Promised, and not there yet: whoever brings one moves it up.
-LATER = {"Device": None, "Provider": ["arevoke", "areplace"]}
+LATER: dict[str, list[str] | None] = {"Device": None}
 
 CLASSES = [getattr(ref_proxy, name) for name in PROMISED if name != "BACKEND"] + [srcu.Domain]
 

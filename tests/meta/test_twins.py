@@ -161,8 +161,14 @@ def who_is_inside(twin: ModuleType) -> Any:
 
     def record() -> list[Any]:
         return [
-            ({id(proxy): "proxy", id(other): "other"}[id(p)], ident == threading.get_ident(), mine, detached)
-            for p, ident, mine, detached in cell.sections(0, cell.number)
+            (
+                {id(proxy): "proxy", id(other): "other"}[id(p)],
+                ident == threading.get_ident(),
+                mine,
+                detached,
+                [id(section) for section in sections].index(token),
+            )
+            for p, ident, mine, detached, token in cell.sections(0, cell.number)
         ]
 
     seen: list[Any] = [record(), cell.sections(2, 5)]
@@ -177,6 +183,28 @@ def who_is_inside(twin: ModuleType) -> Any:
     for section in sections:
         section.end()
     return [*seen, record()]
+
+
+def a_traced_cell(twin: ModuleType) -> Any:
+    cell, proxy, _ = made(twin)
+    told_of: list[int] = []
+    twin.trace(told_of.append)
+    traced, traced_proxy, _ = made(twin)
+    twin.trace(None)
+    traced_proxy.access().end()
+    twin.trace(told_of.append)
+    section, refused = traced_proxy.access(), twin.Proxy(traced).try_access
+    proxy.access().end()
+    section.end()
+    traced.deny()
+    refused()
+    twin.trace(lambda token: token.no_such)
+    failing = twin.Proxy(made(twin)[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        seen = [[each == id(section) for each in told_of], kind(failing.access), cell.wake is traced.wake]
+    twin.trace(None)
+    return seen
 
 
 def a_dropped_section(twin: ModuleType) -> Any:
@@ -244,7 +272,7 @@ def a_fork(twin: ModuleType) -> Any:
 
 
 SCENES = [a_life, a_refusal, an_ended_section, a_closed_proxy, who_is_inside, a_dropped_section, wrong_arguments, copies]
-SCENES += [generics, what_can_be_referred_to_weakly, a_fork]
+SCENES += [a_traced_cell, generics, what_can_be_referred_to_weakly, a_fork]
 
 
 @pytest.mark.parametrize("scene", SCENES)

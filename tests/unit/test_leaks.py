@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from ref_proxy import Provider, Revoked, RevokeTimeout, srcu
+from ref_proxy import Provider, Revoked, RevokeTimeout, waiting
 from ref_proxy.srcu import Domain
 from tests.support import until
 
@@ -67,7 +67,7 @@ def everything():
 
 
 def counts() -> tuple[int, int]:
-    until(lambda: not srcu._jobs)
+    until(lambda: not waiting._jobs)
     for _ in range(3):
         gc.collect()
     return sys.getallocatedblocks(), len(gc.get_objects())

@@ -35,7 +35,9 @@ def revoked_from(error: OSError, who: str, also: Container[int | None] = ()) -> 
     """
     if error.errno not in GONE and error.errno not in also:
         return None
-    return Revoked(errno.ENODEV, f"{who} went away by itself ({error.strerror}); drop this handle, and get one from the next provider")
+    return Revoked(
+        errno.ENODEV, f"{who} went away by itself ({error.strerror}); drop this handle, and get one from the next provider"
+    )
 
 
 class Departure:

@@ -1,0 +1,109 @@
+"""The tasks of asyncio and trio, as reports see them: which there are, where each stands, which sections it holds.
+
+Nothing is recorded when a section begins. Whoever asks looks into the frames of the coroutines, as the garbage collector does.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections import deque
+from types import BuiltinMethodType, MethodType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from traceback import StackSummary
+    from typing import Any
+
+__all__ = ["current", "everywhere", "here", "holds", "name", "stack"]
+
+_METHODS = (MethodType, BuiltinMethodType)
+_CONTAINERS = (dict, list, tuple, deque)  # no set: a nursery has its children in one, and they hold what they hold
+_DEPTH = 8  # from a coroutine's frame to a section in it: through context managers, and through generators that are one
+
+
+def _trio() -> Any:
+    """The module, where it is loaded: a task of trio cannot be without it."""
+    return getattr(sys.modules.get("trio"), "lowlevel", None)
+
+
+def current() -> Any:
+    """The task that is running in this thread; None outside any. Loads neither library."""
+    lowlevel = _trio()
+    if lowlevel is not None and lowlevel.in_trio_task():
+        return lowlevel.current_task()
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None and asyncio.events._get_running_loop() is not None:
+        return asyncio.current_task()
+    return None
+
+
+def here() -> list[Any]:
+    """The tasks of the event loop that is running in this thread; none where none is."""
+    lowlevel = _trio()
+    if lowlevel is not None and lowlevel.in_trio_run():
+        found = [lowlevel.current_root_task()]
+        for task in found:
+            found += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+        return found
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None and asyncio.events._get_running_loop() is not None:
+        return list(asyncio.all_tasks())
+    return []
+
+
+def everywhere() -> list[Any]:
+    """All tasks of the process, of whatever thread and loop: one pass over its objects, which needs no help from a loop."""
+    kinds = (getattr(sys.modules.get("asyncio"), "Task", ()), getattr(_trio(), "Task", ()))
+    return [each for each in gc.get_objects() if isinstance(each, kinds)] if any(kinds) else []
+
+
+def name(task: Any) -> str:
+    """What its owner called it."""
+    return str(task.get_name() if hasattr(task, "get_name") else task.name)
+
+
+def _coroutines(task: Any) -> Iterator[Any]:
+    """Its coroutine, what that awaits, and so on inwards."""
+    inner = task.get_coro() if hasattr(task, "get_coro") else task.coro
+    while inner is not None:
+        yield inner
+        inner = next((getattr(inner, each) for each in ("cr_await", "gi_yieldfrom", "ag_await") if hasattr(inner, each)), None)
+
+
+def stack(task: Any) -> StackSummary:
+    """Where it stands, outermost frame first, as `traceback` has it."""
+    import traceback
+
+    frames = [
+        frame
+        for each in _coroutines(task)
+        if (frame := next((getattr(each, f) for f in ("cr_frame", "gi_frame", "ag_frame") if hasattr(each, f)), None)) is not None
+    ]
+    return traceback.StackSummary.extract(((frame, frame.f_lineno) for frame in frames), lookup_lines=False)
+
+
+def holds(task: Any, ids: Collection[int]) -> set[int]:
+    """Which of the objects with these `id()`s a suspended task holds: in a `with`, a variable, or a context manager of its own.
+
+    A task that is running right now shows nothing: its frames are in use.
+    """
+    found: set[int] = set()
+    seen: set[int] = set()
+    todo: list[tuple[Any, int, bool]] = [(each, _DEPTH, False) for each in _coroutines(task)]
+    while todo:
+        holder, depth, managed = todo.pop()
+        for each in gc.get_referents(holder):
+            if id(each) in ids:
+                found.add(id(each))
+                continue
+            cls = type(each)
+            manager = hasattr(cls, "__exit__") or hasattr(cls, "__aexit__")
+            suspended = hasattr(cls, "throw") or hasattr(cls, "athrow")  # a coroutine or a generator, or what passes for one
+            # Into a container only on the way into one of those: an ExitStack, or what has its section in an attribute.
+            inside = (managed and isinstance(each, _CONTAINERS)) or manager or suspended
+            if depth and id(each) not in seen and (inside or isinstance(each, _METHODS)):
+                seen.add(id(each))
+                todo.append((each, depth - 1, inside))
+    return found
