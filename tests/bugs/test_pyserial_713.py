@@ -62,7 +62,9 @@ def scene(own):
 def test_without_it_the_read_fails_in_the_middle():
     ending = run(scene, Bare)
     assert ending.how == "exit 0", ending.changed
-    assert ending.told["TypeError"] == ROUNDS, ending.changed
+    # What `select()` was told before the close may bring it back at once: that read still has the number, and fails with EBADF.
+    assert ending.told["TypeError"] > 0, ending.changed
+    assert ending.told["TypeError"] + ending.told["SerialException"] == ROUNDS, ending.changed
 
 
 def test_with_it_the_port_is_closed_after_the_read():
