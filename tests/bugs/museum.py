@@ -59,7 +59,17 @@ class Bare:
         self.state = "revoked"
 
 
-Scene = Callable[[type[Bare] | type[Provider[Any]]], None]
+class Hasty(Provider[Any]):
+    """A seeded fault, which the scenes are to notice: it denies and interrupts, and does not wait."""
+
+    def revoke(self, timeout: float | None = None) -> bool:
+        self._removal._deny()
+        self._removal._run_interrupt()
+        return self._removal._run_release()
+
+
+Owner = type[Bare] | type[Provider[Any]]
+Scene = Callable[[Owner], None]
 
 
 def play(module: str, owner: str) -> None:
@@ -67,7 +77,7 @@ def play(module: str, owner: str) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     scene: Scene = importlib.import_module(module).scene
     for _ in range(ROUNDS):
-        scene(Bare if owner == Bare.__name__ else Provider)
+        scene({"Bare": Bare, "Hasty": Hasty, "Provider": Provider}[owner])
 
 
 def note(word: str) -> None:
@@ -144,7 +154,7 @@ class Ending:
         assert self.stderr == "", self
 
 
-def run(scene: Scene, owner: type[Bare] | type[Provider[Any]]) -> Ending:
+def run(scene: Scene, owner: Owner) -> Ending:
     """Play the scene in a process of its own, and come back whatever happens there."""
     if not os.access("/proc/self/syscall", os.R_OK):
         pytest.skip("the scenes are set on Linux, whose kernel tells who sleeps where")

@@ -6,9 +6,8 @@ A file object looks up its descriptor's number first, and makes the system call 
 the file and open another one, which is given the lowest free number: the same. The page calls it unfixable without deadlocks,
 with the GIL or without.
 
-Here the moment in between is made long. The write waits for a pipe that is full; the file is closed, and a log is opened; then a
-signal arrives, whose handler does nothing, and the interpreter makes the system call once more, with the number that it has in
-its hand.
+Here the moment in between is made long. The write waits for a pipe that is full; the file is closed, and a log is opened. Then
+a signal interrupts the write, and the interpreter makes the system call once more, with the number that it has in its hand.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import threading
 import pytest
 
 from ref_proxy import Provider, Revoked
-from tests.support import Call, until
+from tests.support import Call, is_waiting, until
 
 from .museum import ROUNDS, Bare, note, run, sleeps_in_call_on
 
@@ -40,22 +39,30 @@ def full_pipe():
 
 
 def scene(own):
-    signal.signal(signal.SIGUSR1, lambda *_: None)
-    writer = threading.main_thread()  # signals interrupt system calls of this one alone
+    interrupted = threading.Event()
+    signal.signal(signal.SIGUSR1, lambda *_: interrupted.set())
+    writer = threading.main_thread()  # signals interrupt the system calls of this one alone
     end, secrets = full_pipe()
     number = secrets.fileno()
-    owner = own(secrets, interrupt=lambda _: end.read(CAPACITY), release=lambda file: file.close())
+    owner = own(secrets, release=lambda file: file.close())
     proxy = owner.proxy()
 
     def remove():
-        until(lambda: sleeps_in_call_on(writer, number))
         owner.revoke()
-        log = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  (the caller closes it)
+        log = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  (who gets it closes it)
         assert log.fileno() == number
-        signal.pthread_kill(writer.ident, signal.SIGUSR1)
         return log
 
-    removal = Call(remove)
+    def meanwhile():
+        until(lambda: sleeps_in_call_on(writer, number))
+        removal = Call(remove)
+        until(lambda: removal.returned or is_waiting(removal.ident))
+        signal.pthread_kill(writer.ident, signal.SIGUSR1)
+        until(interrupted.is_set)
+        end.read(CAPACITY)  # now there is room
+        return removal.result()
+
+    others = Call(meanwhile)
     try:
         with proxy.access() as file:
             file.write(SECRET)
@@ -63,9 +70,9 @@ def scene(own):
             note("still-granted")
     except Revoked:
         note("refused")
-    with end, removal.result() as log:
+    with end, others.result() as log:
         log.seek(0)
-        note("done" if end.readall().endswith(SECRET) else "lost")
+        note("done" if end.readall() == SECRET else "lost")
         if log.read():
             note("in-the-log")
 

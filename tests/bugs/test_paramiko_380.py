@@ -10,6 +10,7 @@ sends after the close is received, on a socket that has no descriptor any more. 
 from __future__ import annotations
 
 import socket
+import threading
 
 import pytest
 
@@ -24,24 +25,27 @@ def scene(own):
     number = near.fileno()
     owner = own(near, interrupt=lambda near: near.shutdown(socket.SHUT_RDWR), release=socket.socket.close)
     proxy = owner.proxy()
-    messages = []
+    heard = threading.Event()
 
     def receive():
         try:
-            while b"too late" not in messages:
+            while True:
                 with proxy.access() as near:
-                    received = near.recv(100)
-                if received:  # nothing, where it was shut down
-                    note("done" if received == b"in time" else "received-after-close")
-                    messages.append(received)
+                    message = near.recv(100)
+                    if near.fileno() == -1:
+                        note("received-after-close")
+                        return
+                if message:  # nothing, where it was shut down
+                    note("done")
+                    heard.set()
         except Revoked:
             note("refused")
 
     reader = Call(receive)
     far.send(b"in time")
-    until(lambda: messages and sleeps_in_call_on(reader, number))
+    until(lambda: heard.is_set() and sleeps_in_call_on(reader, number))
     owner.revoke()
-    if near.fileno() == -1 and sleeps_in_call_on(reader, number):
+    if sleeps_in_call_on(reader, number):
         note("sleeps-on")
         far.send(b"too late")
     reader.result()

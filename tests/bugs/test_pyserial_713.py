@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import pty
+import threading
 import tty
 
 import pytest
@@ -33,7 +34,7 @@ def scene(own):
     select = max(port.fd, port.pipe_abort_read_r) + 1  # what its first argument is
     owner = own(port, interrupt=serial.Serial.cancel_read, release=serial.Serial.close)
     proxy = owner.proxy()
-    messages = []
+    heard = threading.Event()
 
     def read():
         try:
@@ -42,7 +43,7 @@ def scene(own):
                     received = port.read(len(MESSAGE))
                     if received:  # nothing, where it was cancelled
                         note("done" if received == MESSAGE else "wrong")
-                        messages.append(received)
+                        heard.set()
         except Revoked:
             note("refused")
         except Exception as error:
@@ -50,7 +51,7 @@ def scene(own):
 
     reader = Call(read)
     os.write(far, MESSAGE)
-    until(lambda: messages and sleeps_in_call_on(reader, select))
+    until(lambda: heard.is_set() and sleeps_in_call_on(reader, select))
     owner.revoke()
     os.write(far, MESSAGE)
     reader.result()

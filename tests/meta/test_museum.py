@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections import Counter
 from pathlib import Path
@@ -80,6 +81,14 @@ def test_an_exhibit_that_is_not_in_the_readme_is_found() -> None:
 
 
 # How the museum looks at its children.
+
+
+@pytest.mark.parametrize("name", ["cpython_121544", "cpython_145040", "cpython_148650", "numpy_23305", "streamdeck_66"])
+def test_a_scene_notices_a_provider_that_does_not_wait(name: str) -> None:
+    exhibit = importlib.import_module(f"tests.bugs.test_{name}")
+    with pytest.raises(AssertionError):
+        museum.run(exhibit.scene, museum.Hasty).assert_good()
+
 
 GOOD = {"done": 3, "refused": 1}
 
