@@ -29,9 +29,7 @@ from tests.support import Call, until
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = Path(ref_proxy.__file__).parents[1]
-ROUNDS = (
-    50  # how often a scene is played; each time in the same order of events, so that a bug shows the first time, and every time
-)
+ROUNDS = 50  # how often a scene is played; always in the same order of events, so that a bug shows the first time, and every time
 DEADLINE = 45.0  # seconds until a child counts as hanging; it takes one
 
 
@@ -57,6 +55,10 @@ class Bare:
     def revoke(self) -> None:
         self._release(self._resource)
         self.state = "revoked"
+
+    def replace(self, new: Any) -> Any:
+        old, self._resource = self._resource, new
+        return old
 
 
 class Hasty(Provider[Any]):
@@ -159,21 +161,18 @@ def run(scene: Scene, owner: Owner) -> Ending:
     if not os.access("/proc/self/syscall", os.R_OK):
         pytest.skip("the scenes are set on Linux, whose kernel tells who sleeps where")
     path = os.pathsep.join(filter(None, [str(PACKAGES), os.environ.get("PYTHONPATH")]))
-    child = subprocess.Popen(
-        [sys.executable, "-m", "tests.bugs", scene.__module__, owner.__name__],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": path},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    hangs = False
     try:
-        out, err = child.communicate(timeout=DEADLINE)
-    except subprocess.TimeoutExpired:
-        hangs = True
-        child.kill()
-        out, err = child.communicate()
-    code = child.returncode
-    how = "hang" if hangs else signal.Signals(-code).name if code < 0 else f"exit {code}"
-    return Ending(how, Counter(out.split()), err)
+        child = subprocess.run(
+            [sys.executable, "-W", "error", "-m", "tests.bugs", scene.__module__, owner.__name__],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=DEADLINE,
+        )
+    except subprocess.TimeoutExpired as late:
+        how, out, err = "hang", late.stdout, late.stderr
+    else:
+        code, out, err = child.returncode, child.stdout, child.stderr
+        how = signal.Signals(-code).name if code < 0 else f"exit {code}"
+    return Ending(how, Counter((out or b"").decode().split()), (err or b"").decode())
