@@ -15,9 +15,23 @@ True
 """
 
 from ._backend import BACKEND, Proxy, Section
+from .device import Device
+from .dump import dump
 from .errors import Revoked, RevokeDeadlock, RevokeTimeout
 from .provider import Provider, Revocation
 from .report import Blocker
 
-__all__ = ["BACKEND", "Blocker", "Provider", "Proxy", "Revocation", "RevokeDeadlock", "RevokeTimeout", "Revoked", "Section"]
+__all__ = [
+    "BACKEND",
+    "Blocker",
+    "Device",
+    "Provider",
+    "Proxy",
+    "Revocation",
+    "RevokeDeadlock",
+    "RevokeTimeout",
+    "Revoked",
+    "Section",
+    "dump",
+]
 __version__ = "0.1.0"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import _thread
 import os
 import sys
-from functools import partial
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ __all__ = ["call_at", "cancel"]
 
 _due: dict[object, tuple[float, Callable[[], object]]] = {}
 _runner: dict[str, Claim] = {}
+_until: dict[str, float] = {}  # when the thread is going to look again
 _changed = Bell()
 
 
@@ -26,10 +27,11 @@ def call_at(key: object, when: float, job: Callable[[], object]) -> None:
     """Have `job()` called when `monotonic()` has come to `when`; it takes the place of what was set with the same key.
 
     Never blocks: a finaliser and a signal handler may call it. A failure of `job` is logged. The end of the interpreter does not
-    wait for it.
+    wait for it. Cost: constant, but for the thread's start and for what is due earlier than all else.
     """
     _due[key] = (when, job)
-    _changed.ring()
+    if when < _until.get("", inf):
+        _changed.ring()
     if "" not in _runner and not sys.is_finalizing():
         try:
             _thread.start_new_thread(_run, ())
@@ -43,12 +45,8 @@ def cancel(key: object) -> None:
         _changed.ring()  # the thread has nothing left to be there for
 
 
-def _next() -> float | None:
-    return min((when for when, _ in list(_due.values())), default=None)
-
-
-def _is_not_next(when: float) -> bool:
-    return _next() != when
+def _next() -> float:
+    return min((when for when, _ in list(_due.values())), default=-inf)
 
 
 def _run() -> None:
@@ -56,22 +54,31 @@ def _run() -> None:
     me = Claim()
     while _due and _runner.setdefault("", me) is me:
         try:
-            while (first := _next()) is not None:
-                # Woken when the time has come, and when what comes first has changed: it was cancelled, or is earlier.
-                if _changed.wait(partial(_is_not_next, first), first):
-                    continue
-                for key, (when, job) in list(_due.items()):
-                    if when <= monotonic() and _due.pop(key, None) is not None:
-                        try:
-                            job()
-                        except BaseException:
-                            report.logger().exception("a report on a removal that waits has failed")
+            while _due:
+                _sleep(_next())
+                _call_what_is_due()
         finally:
+            _until.clear()
             _runner.pop("", None)
+
+
+def _sleep(until: float) -> None:
+    _until[""] = until
+    _changed.wait(lambda: _next() < until, until)  # who comes before that is set is seen by the first look
+
+
+def _call_what_is_due() -> None:
+    for key, (when, job) in list(_due.items()):
+        if when <= monotonic() and _due.pop(key, None) is not None:
+            try:
+                job()
+            except BaseException:
+                report.logger().exception("a report on a removal that waits has failed")
 
 
 def _in_child() -> None:
     _due.clear()  # what the parent is waiting for
+    _until.clear()
     _runner.clear()
 
 

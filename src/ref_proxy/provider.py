@@ -6,6 +6,7 @@ import errno
 import os
 import warnings
 from itertools import count
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from .loops import Loop
     from .report import Blocker
 
-__all__ = ["Provider", "Revocation"]
+__all__ = ["STALL_AFTER", "Provider", "Revocation", "refuse_own_task"]
 
 T = TypeVar("T")
 _numbers = count(1)
@@ -50,7 +51,7 @@ def _refuse_own_sections(cell: Cell, first: int, last: int) -> None:
                 raise _deadlock(cell, theirs[token], f"task {tasks.name(task)!r}, of the event loop that runs here,", "thread")
 
 
-async def _refuse_own_task(loop: Loop, cell: Cell, first: int, last: int) -> None:
+async def refuse_own_task(loop: Loop, cell: Cell, first: int, last: int) -> None:
     """The same for a task, which blocks only itself."""
     from . import loops
 
@@ -177,6 +178,10 @@ class Revocation(Generic[T]):
         self._claims[f"{step} over"] = claim  # this is a forked child: what the parent's thread is doing is the parent's affair
         return True
 
+    def _uninterrupted(self) -> bool:
+        """Whether there is an interrupt that nobody has run, or begun to."""
+        return self._interrupt is not None and "interrupt" not in self._claims
+
     def _run_interrupt(self) -> None:
         interrupt, resource = self._interrupt, self._resource
         if interrupt is None or "interrupt" in self._claims:
@@ -209,7 +214,7 @@ class Revocation(Generic[T]):
         """Whether there is something to be done, or nothing any more."""
         if not self._final:
             return self._drained()
-        return self.done or self._due() or (self._interrupt is not None and "interrupt" not in self._claims)
+        return self.done or self._due() or self._uninterrupted()
 
     def _run_release(self) -> bool:
         me, begun = Claim(), False
@@ -234,7 +239,7 @@ class Revocation(Generic[T]):
             finally:
                 self._bell.ring()
 
-    def _finish(self, deadline: float | None) -> bool | None:
+    def _finish(self, deadline: float | None = None) -> bool | None:
         """Wait, and release: True for the one who did, False for all others, None when the time ran out."""
         while not self.done:
             if self._final and self._take_steps():
@@ -249,7 +254,7 @@ class Revocation(Generic[T]):
 
         while not self.done:
             if self._final and self._stirred():
-                blocking = self._release is not None or (self._interrupt is not None and "interrupt" not in self._claims)
+                blocking = self._release is not None or self._uninterrupted()
                 if await loops.in_thread(loop, self._take_steps, self._log_failure) if blocking else self._take_steps():
                     return True
             elif not await loops.wait(loop, self._bell, self._stirred, self._next_look(deadline)) and self._too_late(deadline):
@@ -264,14 +269,49 @@ class Revocation(Generic[T]):
     def _log_failure(self, error: BaseException) -> None:
         report.logger().error("%r: release failed; the resource counts as released", self._cell.name, exc_info=error)
 
+    # For a device, which drains all before it releases any.
+
+    def _quiet(self) -> bool:
+        """Whether the release could be run, or another thread has begun to."""
+        return self.done or self._due() or "release" in self._claims
+
+    def _quiet_or_uninterrupted(self) -> bool:
+        return self._quiet() or self._uninterrupted()
+
+    def _quiesce(self, deadline: float | None) -> bool:
+        """Wait until it is quiet: False when the time ran out."""
+        while not self._quiet():
+            self._run_interrupt()
+            if not self._bell.wait(self._quiet_or_uninterrupted, self._next_look(deadline)) and self._too_late(deadline):
+                return False
+        return True
+
+    async def _aquiesce(self, loop: Loop, deadline: float | None) -> bool:
+        from . import loops
+
+        while not self._quiet():
+            if self._uninterrupted():
+                await loops.in_thread(loop, self._run_interrupt, self._log_failure)
+            look = self._next_look(deadline)
+            if not await loops.wait(loop, self._bell, self._quiet_or_uninterrupted, look) and self._too_late(deadline):
+                return False
+        return True
+
     # Who waits reports what stalls: so nothing else need be awake for that.
 
-    def _next_look(self, deadline: float | None) -> float | None:
-        """When to stop waiting: at the deadline, or to say that it stalls."""
+    def _report_due(self) -> float:
+        """When to say next that it stalls: the intervals double."""
         if self._since is None or self._stall_after is None:
-            return deadline
-        report_due = self._since + self._stall_after * ((2 << self._reports()) - 1)
-        return report_due if deadline is None else min(deadline, report_due)
+            return inf
+        return self._since + self._stall_after * ((2 << self._reports()) - 1)
+
+    def _reports(self) -> int:
+        return sum(1 for key in list(self._claims) if key.startswith("report"))
+
+    def _next_look(self, deadline: float | None) -> float | None:
+        """When to stop waiting, at the latest."""
+        due = self._report_due() if deadline is None else min(deadline, self._report_due())
+        return None if due == inf else due
 
     def _too_late(self, deadline: float | None) -> bool:
         if deadline is not None and monotonic() >= deadline:
@@ -279,18 +319,16 @@ class Revocation(Generic[T]):
         self._report_stall()
         return False
 
-    def _reports(self) -> int:
-        return sum(1 for key in list(self._claims) if key.startswith("report"))
-
     def _report_stall(self) -> None:
-        me = Claim()
-        if self._claims.setdefault(f"report {self._reports()}", me) is not me or self._since is None:
-            return  # another one who waits for the same has said it
+        me, number = Claim(), self._reports()
+        # Others may wait for the same, and have said it already: then the next report is not due.
+        if monotonic() < self._report_due() or self._claims.setdefault(f"report {number}", me) is not me:
+            return
         found = self.blockers()
         report.logger().warning(
             "%r: the removal has been waiting for %.1f s; still inside: %s\n%s",
             self._cell.name,
-            monotonic() - self._since,
+            monotonic() - (self._since or 0),
             report.describe(found) if found else "nobody, but a thread is running a hook",
             report.show(found),
         )
@@ -485,7 +523,7 @@ class Provider(Generic[T]):
             return False
         deadline = None if timeout is None else monotonic() + timeout
         removal._refuse_own_hook()
-        await _refuse_own_task(loop, self._cell, 0, self._cell.number)
+        await refuse_own_task(loop, self._cell, 0, self._cell.number)
         removal._deny()
         return self._outcome(removal, await removal._afinish(loop, deadline), timeout)
 
@@ -548,7 +586,7 @@ class Provider(Generic[T]):
         check_timeout(timeout)
         loop = loops.running()
         number = self._cell.number
-        await _refuse_own_task(loop, self._cell, number, number)
+        await refuse_own_task(loop, self._cell, number, number)
         deadline = None if timeout is None else monotonic() + timeout
         pending, old = self._publish(new)
         self._outcome(pending, await pending._afinish(loop, deadline), timeout)
@@ -581,6 +619,11 @@ class Provider(Generic[T]):
         Never blocks, and costs the sections nothing. Guarantees: S19.
         """
         return self._removal.blockers()
+
+    def _disown(self) -> None:
+        """Give the resource back to its owner, as if there had never been a provider: of one that nobody else has seen."""
+        self._removal._interrupt = self._removal._release = None
+        self.revoke()
 
     def __enter__(self) -> Self:
         return self

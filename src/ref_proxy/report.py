@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import sys
 from collections import namedtuple
 from typing import TYPE_CHECKING
@@ -74,6 +75,14 @@ class Blocker(namedtuple("Blocker", "provider proxy thread ident task detached w
 Blocker.__module__ = "ref_proxy"
 
 
+def _callers_frame() -> FrameType | None:
+    """Where this thread came into the package."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_globals.get("__package__") == __package__:
+        frame = frame.f_back
+    return frame
+
+
 def _extract(frame: FrameType | None) -> StackSummary:
     import traceback
 
@@ -93,7 +102,8 @@ def blockers(cell: Cell, first: int, last: int, waiting: float | None = None) ->
     import threading
 
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    frames = sys._current_frames()
+    frames: dict[int, FrameType | None] = dict(sys._current_frames())
+    frames[_thread.get_ident()] = _callers_frame()
     stacks = {ident: _extract(frames.get(ident)) for ident in {section[1] for section in sections}}
     held = _held_by_tasks({section[4] for section in sections})
     found: list[Blocker] = []
@@ -148,7 +158,4 @@ _beginnings: dict[int, StackSummary] = {}
 
 def note_beginning(token: int) -> None:
     """Remember where the caller stands, for the section that begins there."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("ref_proxy._core"):
-        frame = frame.f_back
-    _beginnings[token] = _extract(frame)
+    _beginnings[token] = _extract(_callers_frame())
