@@ -16,6 +16,7 @@ MODULES = ["ref_proxy"] + [
     found.name for found in pkgutil.walk_packages(ref_proxy.__path__, "ref_proxy.") if not found.name.endswith("__main__")
 ]
 PAGES = [page for page in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md") if (ROOT / page).exists()]
+PAGES += [page.relative_to(ROOT).as_posix() for page in sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def run(tests: list[doctest.DocTest]) -> int:

@@ -13,6 +13,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from ref_proxy import Device, Provider, Revoked, RevokeDeadlock, RevokeTimeout, aio
+from ref_proxy.waiting import Bell
 from tests.support import Call, Holder, Resource
 
 BACKENDS = ["asyncio", "trio"]
@@ -378,6 +379,29 @@ def test_a_trio_run_that_has_ended_does_not_disturb_the_removal(provider, proxy,
     assert call.result() is True
 
 
+def before_the_rope_hangs(monkeypatch, do):
+    """Have `do()` done in the instant between a waiter's look and the hanging of its rope, once."""
+    hang, todo = Bell.hang, [do]
+
+    def hang_late(self, rope):
+        while todo:
+            todo.pop()()
+        return hang(self, rope)
+
+    monkeypatch.setattr(Bell, "hang", hang_late)
+
+
+def test_a_section_that_ends_before_the_rope_hangs_is_not_missed(run, provider, proxy, monkeypatch):
+    async def main():
+        section = proxy.access()
+        section.detach()
+        before_the_rope_hangs(monkeypatch, section.end)
+        with anyio.fail_after(20):
+            assert await provider.arevoke() is True
+
+    run(main)
+
+
 def test_without_a_loop_of_either_kind_it_says_so_and_changes_nothing(provider):
     for removal in (provider.arevoke(), provider.areplace(Resource("new")), aio.wait_revoked(provider.proxy())):
         with pytest.raises(RuntimeError, match="no event loop of asyncio or trio"):
@@ -486,6 +510,36 @@ def test_its_body_is_cancelled_and_comes_out_as_revoked(run, provider, proxy, re
             with pytest.raises(Revoked, match="proxy 'reader' of 'line' was revoked"):
                 await task.result()
             await checkpoint()  # a request to cancel that was left behind would strike here
+
+    run(main)
+
+
+def test_a_revocation_before_its_rope_hangs_is_not_missed(run, provider, proxy, monkeypatch):
+    async def main():
+        before_the_rope_hangs(monkeypatch, provider.revoke_soon)
+        with pytest.raises(Revoked), anyio.fail_after(20):
+            async with aio.cancelling(proxy):
+                await anyio.sleep_forever()
+
+    run(main)
+
+
+def test_it_listens_on_when_the_bell_rings_for_something_else(run, provider, proxy):
+    async def main():
+        async def body():
+            async with aio.cancelling(proxy):
+                await anyio.sleep_forever()
+
+        async with anyio.create_task_group() as group:
+            task = Task(group, body)
+            await until(provider.blockers)
+            for _ in range(3):
+                provider._bell.ring()
+                await turns()
+            assert not task.returned
+            provider.revoke_soon()
+            with pytest.raises(Revoked):
+                await task.result()
 
     run(main)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import gc
 import io
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 
 import pytest
 
@@ -60,6 +62,21 @@ def test_it_costs_the_sections_nothing(provider, proxy):
         return {os.path.basename(name) for name in seen} - {os.path.basename(__file__)}
 
     assert called() <= (set() if ref_proxy.BACKEND == "c" else {"_core_py.py"})
+
+
+def test_it_leaves_no_cycle_that_keeps_the_provider():
+    provider = Provider("r", name="line")
+    section = provider.proxy().access()
+    assert provider.blockers()
+    section.end()
+    gone = weakref.ref(provider)
+    gc.disable()
+    try:
+        provider.revoke()
+        del provider
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_a_section_that_its_thread_left_open_says_that_the_thread_is_gone(provider, proxy):
@@ -195,6 +212,19 @@ def test_many_that_wait_for_the_same_say_it_once(resource, reports):
     assert len(reports()) <= 3  # a third may have come between
 
 
+def test_one_that_stalls_earlier_is_reported_earlier_though_it_came_later(reports):
+    patient, hasty = Provider("patient", name="patient", stall_after=3600), Provider("hasty", name="hasty", stall_after=0.01)
+    holders = [Holder(provider.proxy()) for provider in (patient, hasty)]
+    patient.revoke_soon()
+    until(lambda: alarm._until)  # the thread sleeps, for an hour
+    hasty.revoke_soon()
+    until(reports)
+    assert reports()[0].startswith("'hasty'")
+    for holder in holders:
+        holder.leave()
+    until(lambda: not alarm._due)
+
+
 def test_none_never_reports_and_a_wrong_time_is_refused(resource, reports):
     provider = Provider(resource, stall_after=None)
     holder = Holder(provider.proxy())
@@ -210,15 +240,15 @@ def test_none_never_reports_and_a_wrong_time_is_refused(resource, reports):
 
 
 def test_a_removal_that_nobody_waits_for_needs_no_thread_once_it_is_over(resource):
-    threads = threading.active_count
+    until(lambda: not alarm._runner)
+    before = _thread._count()
     provider = Provider(resource, release=Resource.release, stall_after=3600)
     holder = Holder(provider.proxy())
     removal = provider.revoke_soon()
     assert alarm._due
     holder.leave()
     assert removal.wait(timeout=20)
-    until(lambda: not alarm._due and not alarm._runner)
-    assert threads() <= 2
+    until(lambda: not alarm._due and _thread._count() == before)
 
 
 # dump()
