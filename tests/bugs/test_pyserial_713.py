@@ -18,6 +18,7 @@ import tty
 import pytest
 
 from ref_proxy import Provider, Revoked
+from ref_proxy.adapters import serial_ports
 from tests.support import Call, until
 
 from .museum import ROUNDS, Bare, note, run, sleeps_in_call_on
@@ -32,7 +33,7 @@ def scene(own):
     tty.setraw(near)
     port = serial.Serial(os.ttyname(near))
     select = max(port.fd, port.pipe_abort_read_r) + 1  # what its first argument is
-    owner = own(port, interrupt=serial.Serial.cancel_read, release=serial.Serial.close)
+    owner = own(port, release=serial.Serial.close) if own is Bare else serial_ports.provide(port)
     proxy = owner.proxy()
     heard = threading.Event()
 
