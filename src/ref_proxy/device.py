@@ -284,6 +284,9 @@ class Device:
                     f"device {self._name!r} cannot be removed in here: this very thread is taking {device._name!r} apart"
                 )
 
+    def _everything(self) -> tuple[dict[Any, dict[str, bool]], ...]:
+        return self._providers, self._actions, self._children
+
     # The steps. Each may be taken again: it does what is left of it.
 
     def _devices(self) -> Iterator[Device]:
@@ -299,8 +302,7 @@ class Device:
         """Take no registrations any more, and deny all resources, before any reader is told."""
         for device in self._devices():
             device._claims.setdefault("removing", Claim())
-            everything: tuple[dict[Any, dict[str, bool]], ...] = (device._providers, device._actions, device._children)
-            for things in everything:
+            for things in device._everything():
                 for thing, owner in list(things.items()):
                     if not owner.setdefault("device", True):
                         things.pop(thing, None)  # the caller's: it is refused

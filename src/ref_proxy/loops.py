@@ -60,6 +60,7 @@ class Scope(Protocol):
 
     def leave(self, kind: Any, error: Any, trace: Any) -> bool:
         """Be told how the body was left: whether by this scope's own cancellation, which goes no further."""
+        ...
 
 
 def running() -> Loop:

@@ -9,7 +9,7 @@ import gc
 import sys
 from collections import deque
 from types import BuiltinMethodType, MethodType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -117,7 +117,7 @@ def holds(task: Any, ids: Collection[int]) -> set[int]:
             if id(each) in ids:
                 found.add(id(each))
                 continue
-            cls = type(each)
+            cls = cast("type[object]", type(each))
             if hasattr(cls, "__withs__"):  # a guarded object, which others may be using too
                 withs = list(each.__withs__.items())
                 found |= {id(section) for section, (who, _) in withs if who is task and id(section) in ids}
@@ -125,8 +125,8 @@ def holds(task: Any, ids: Collection[int]) -> set[int]:
             manager = hasattr(cls, "__exit__") or hasattr(cls, "__aexit__")
             suspended = hasattr(cls, "throw") or hasattr(cls, "athrow")  # a coroutine or a generator, or what passes for one
             # Into a container only on the way into one of those: an ExitStack, or what has its section in an attribute.
-            inside = (managed and isinstance(each, _CONTAINERS)) or manager or suspended
-            if depth and id(each) not in seen and (inside or isinstance(each, _METHODS)):
+            inside = (managed and issubclass(cls, _CONTAINERS)) or manager or suspended
+            if depth and id(each) not in seen and (inside or issubclass(cls, _METHODS)):
                 seen.add(id(each))
                 todo.append((each, depth - 1, inside))
     return found
