@@ -42,9 +42,11 @@ USE = """
     except Revoked:
         log.append("refused")
     assert log == ["left", "released", "refused"], log
-    late = Provider(["another"], name="late")
-    held = late.proxy().access()
-    late.revoke_soon()  # the interpreter ends in the midst of this removal
+    import sys
+    if sys.version_info >= (3, 12):  # 3.11 refuses to end an interpreter that has a thread, and leaves it no time to end that
+        late = Provider(["another"], name="late")
+        held = late.proxy().access()
+        late.revoke_soon()  # the interpreter ends in the midst of this removal
 """
 
 
