@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ref_proxy import Provider, Proxy, Section, guarded
+from ref_proxy import Device, Provider, Proxy, Section, aio, guarded
 from ref_proxy.srcu import Domain
 
 
@@ -57,6 +57,22 @@ def wider_will_not_do(proxy: Proxy[object], section: Section[Port | None]) -> No
     one: Proxy[Port] = proxy  # error
     two: Section[Port] = section  # error
     print(one, two)
+
+
+async def in_a_loop(provider: Provider[Port], proxy: Proxy[Port]) -> None:
+    await provider.areplace("a string")  # error
+    await provider.arevoke(timeout="5")  # error
+    async with aio.cancelling(provider):  # error
+        pass
+    await aio.wait_revoked(provider)  # error
+    with aio.cancelling(proxy):  # error
+        pass
+
+
+def together(hub: Device) -> None:
+    hub.attach("port")  # error
+    hub.add_action(Port().write)  # error
+    hub.provide(Port(), release=bytes.decode)  # error
 
 
 def domain(routes: Domain) -> None:

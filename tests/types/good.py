@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import socket
+from mmap import mmap
 from typing import assert_type
 
-from ref_proxy import BACKEND, Blocker, Provider, Proxy, Revocation, Revoked, RevokeTimeout, Section, guarded
+from ref_proxy import BACKEND, Blocker, Device, Provider, Proxy, Revocation, Revoked, RevokeTimeout, Section, aio, dump, guarded
+from ref_proxy.adapters import buffers, files, sockets
 from ref_proxy.srcu import Domain
 
 
@@ -101,6 +104,40 @@ def late(provider: Provider[Port]) -> list[Blocker]:
             error.pending.wait()
         return error.blockers
     return []
+
+
+async def in_a_loop(provider: Provider[Port], proxy: Proxy[Port]) -> None:
+    with proxy.access() as port:
+        assert_type(port, Port)
+    async with aio.cancelling(proxy) as port:
+        assert_type(port, Port)
+    await aio.wait_revoked(proxy)
+    assert_type(await provider.areplace(Port(), timeout=1), Port)
+    assert_type(await provider.arevoke(timeout=1), bool)
+    async with provider as same:
+        assert_type(same, Provider[Port])
+
+
+def together(hub: Device) -> bool:
+    provider = hub.provide(Port(), release=Port.close, stall_after=None)
+    assert_type(provider, Provider[Port])
+    hub.add_action(print, "one", 2)
+    hub.add_action_or_reset(print)
+    assert_type(hub.attach(Device("port")), Device)
+    dump()
+    return hub.remove(timeout=1)
+
+
+def vanishing() -> None:
+    file = files.open(files.provide("/dev/null", on_gone=lambda gone: gone.revoke_soon()).proxy())
+    assert_type(file.write(b"ping"), int | None)
+    sock = sockets.open(sockets.provide(socket.socket()).proxy())
+    assert_type(sock.recv(10), bytes)
+    memory = buffers.provide(mmap(-1, 4096))
+    assert_type(memory, Provider[mmap])
+    with buffers.array(memory.proxy(), "u1", (64, 64)) as pixels:
+        pixels[:] = 0
+    buffers.close(memory.replace(mmap(-1, 4096)))
 
 
 def domain(routes: Domain) -> None:
