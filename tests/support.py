@@ -9,8 +9,10 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -147,3 +149,36 @@ class Holder:
     def leave(self) -> None:
         self._leave.set()
         self.call.result()
+
+
+def in_child(check):
+    """Fork; run `check()` there; fail with what it printed unless it came to its end."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(20)  # a child that hangs says nothing, which is not "fine"
+            check()
+            os.write(write, b"fine")
+        except BaseException:
+            os.write(write, traceback.format_exc().encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        said = pipe.read()
+    os.waitpid(pid, 0)
+    assert said == "fine", said
+
+
+def sleeps_in_call_on(thread: threading.Thread, argument: int) -> bool:
+    """Whether a thread is asleep in a system call with this first argument, which is a descriptor for most calls.
+
+    The kernel says so. A thread that waits for a lock, be it the GIL, has the lock's address there.
+    """
+    try:
+        fields = Path(f"/proc/self/task/{thread.native_id}/syscall").read_text().split()
+    except OSError:  # it has not begun, or has ended
+        return False
+    return fields[0].isdigit() and int(fields[1], 16) == argument  # not "running", and not -1: in no call

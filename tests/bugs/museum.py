@@ -18,7 +18,6 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -112,18 +111,6 @@ def use_midway(owner: Bare | Provider[Any], use: Callable[[Any], bool]) -> None:
     owner.revoke()
     for call in calls:
         call.result()
-
-
-def sleeps_in_call_on(thread: Thread, argument: int) -> bool:
-    """Whether a thread is asleep in a system call with this first argument, which is a descriptor for most calls.
-
-    The kernel says so. A thread that waits for a lock, be it the GIL, has the lock's address there.
-    """
-    try:
-        fields = Path(f"/proc/self/task/{thread.native_id}/syscall").read_text().split()
-    except OSError:  # it has not begun, or has ended
-        return False
-    return fields[0].isdigit() and int(fields[1], 16) == argument  # not "running", and not -1: in no call
 
 
 # In the parent.

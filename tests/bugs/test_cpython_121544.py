@@ -20,9 +20,9 @@ import threading
 import pytest
 
 from ref_proxy import Provider, Revoked
-from tests.support import Call, is_waiting, until
+from tests.support import Call, is_waiting, sleeps_in_call_on, until
 
-from .museum import ROUNDS, Bare, note, run, sleeps_in_call_on
+from .museum import ROUNDS, Bare, note, run
 
 CAPACITY = 1 << 20
 SECRET = b"a secret"

@@ -15,9 +15,9 @@ import threading
 import pytest
 
 from ref_proxy import Provider, Revoked
-from tests.support import Call, until
+from tests.support import Call, sleeps_in_call_on, until
 
-from .museum import ROUNDS, Bare, note, run, sleeps_in_call_on
+from .museum import ROUNDS, Bare, note, run
 
 
 def scene(own):

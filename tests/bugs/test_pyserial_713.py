@@ -19,9 +19,9 @@ import pytest
 
 from ref_proxy import Provider, Revoked
 from ref_proxy.adapters import serial_ports
-from tests.support import Call, until
+from tests.support import Call, sleeps_in_call_on, until
 
-from .museum import ROUNDS, Bare, note, run, sleeps_in_call_on
+from .museum import ROUNDS, Bare, note, run
 
 serial = pytest.importorskip("serial")
 

@@ -9,7 +9,7 @@ import pytest
 
 from ref_proxy import Provider
 from ref_proxy.adapters import files
-from tests.spec.test_s14_fork import in_child
+from tests.support import in_child
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000

@@ -14,7 +14,7 @@ import pytest
 
 from ref_proxy import Revoked
 from ref_proxy.adapters import files
-from tests.support import PATIENCE, Call, until
+from tests.support import PATIENCE, Call, sleeps_in_call_on, until
 
 from .support import CLONE_NEWNET, Lacking, apart, asleep
 
@@ -68,6 +68,26 @@ def test_readers_that_are_blocked_when_it_is_deleted_learn_that_it_is_gone_and_t
             with pytest.raises(Revoked, match="went away by itself"):
                 use()
         assert told == [provider]
+        assert provider.revoke(timeout=PATIENCE) is True
+
+    apart(CLONE_NEWNET, check)
+
+
+def test_a_reader_that_the_kernel_itself_holds_learns_it_too():
+    """Of a descriptor that somebody has made blocking: the read sleeps in the kernel, and ends with EFAULT, of all numbers."""
+
+    def check():
+        if not os.access("/proc/self/syscall", os.R_OK):
+            raise Lacking("/proc/self/syscall, to see a thread asleep")
+        descriptor, interface = tunnel()
+        provider = files.provide(descriptor, name=interface)
+        os.set_blocking(descriptor, True)
+        reading = Call(files.open(provider.proxy()).read, 2000)
+        until(lambda: provider.blockers() and sleeps_in_call_on(reading, descriptor))
+        delete(interface)
+        with pytest.raises(Revoked, match="went away by itself") as caught:
+            reading.result()
+        assert caught.value.__cause__.errno == errno.EFAULT
         assert provider.revoke(timeout=PATIENCE) is True
 
     apart(CLONE_NEWNET, check)

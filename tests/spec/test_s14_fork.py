@@ -3,42 +3,19 @@
 from __future__ import annotations
 
 import os
-import signal
 import sysconfig
 import threading
-import traceback
 
 import pytest
 
 from ref_proxy import BACKEND, Provider, RevokeDeadlock
 from ref_proxy.srcu import Domain
-from tests.support import Call, Holder, Resource, until
+from tests.support import Call, Holder, Resource, in_child, until
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
     pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning"),
 ]
-
-
-def in_child(check):
-    """Fork; run `check()` there; fail with what it printed unless it came to its end."""
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(20)  # a child that hangs says nothing, which is not "fine"
-            check()
-            os.write(write, b"fine")
-        except BaseException:
-            os.write(write, traceback.format_exc().encode())
-        finally:
-            os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        said = pipe.read()
-    os.waitpid(pid, 0)
-    assert said == "fine", said
 
 
 def test_the_forking_threads_sections_are_open_and_no_others(provider, proxy, resource):

@@ -17,8 +17,7 @@ import pytest
 import ref_proxy
 from ref_proxy import Provider, Revoked, RevokeTimeout
 from ref_proxy.adapters import serial_ports
-from tests.spec.test_s14_fork import in_child
-from tests.support import Call, until
+from tests.support import Call, in_child, until
 
 serial = pytest.importorskip("serial", reason="needs ref-proxy[serial]")
 pytestmark = pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs pseudo-terminals")

@@ -19,8 +19,7 @@ import pytest
 
 from ref_proxy import Provider, Revoked, RevokeTimeout
 from ref_proxy.adapters import sockets
-from tests.spec.test_s14_fork import in_child
-from tests.support import Call, until
+from tests.support import Call, in_child, until
 
 LINUX = sys.platform == "linux"
 HERE = ("127.0.0.1", 0)

@@ -51,6 +51,10 @@ PathOrDescriptor: TypeAlias = "int | str | bytes | os.PathLike[str] | os.PathLik
 _LONGEST = 2**31 - 1  # milliseconds that poll(2) takes
 _REMOVED = select.POLLHUP | select.POLLERR  # what the kernel, too, says of a device that is gone
 _AMBIGUOUS = frozenset({errno.EIO, errno.ENXIO})  # they say that the device is gone, or that one transfer failed
+_TUN = (
+    10,
+    200,
+)  # major and minor number of /dev/net/tun, a read of which fails with EFAULT when its interface is deleted meanwhile
 
 
 class _Woken(Exception):
@@ -82,7 +86,18 @@ class Descriptor:
     ValueError: '/dev/null' has been released: its number may be used only inside a section
     """
 
-    __slots__ = ("__weakref__", "_blocked_in", "_departure", "_handed_over", "_hangs_up", "_mode", "_number", "_waker", "name")
+    __slots__ = (
+        "__weakref__",
+        "_blocked_in",
+        "_departure",
+        "_handed_over",
+        "_hangs_up",
+        "_is_tun",
+        "_mode",
+        "_number",
+        "_waker",
+        "name",
+    )
 
     def __init__(self, file: PathOrDescriptor, flags: int, name: str | None, departure: Departure) -> None:
         self._number = -1
@@ -102,7 +117,9 @@ class Descriptor:
             # A terminal that is opened here does not become the one that this process gets its Ctrl-C and its hang-ups from.
             number, self.name = os.open(file, flags | os.O_NOCTTY, 0o666), name or os.fsdecode(file)
         try:
-            self._hangs_up = stat.S_ISCHR(os.fstat(number).st_mode)
+            status = os.fstat(number)
+            self._hangs_up = stat.S_ISCHR(status.st_mode)
+            self._is_tun = self._hangs_up and (os.major(status.st_rdev), os.minor(status.st_rdev)) == _TUN
             self._mode = fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE
             self._blocked_in = os.getpid() if self._handed_over and os.get_blocking(number) else None
             os.set_blocking(number, False)
@@ -201,9 +218,10 @@ class Descriptor:
         EIO and ENXIO also mean that one transfer failed: a bad sector, a tun interface that is down, an I2C address at which
         nobody answers. They count where the kernel says, too, that the device has hung up.
         """
-        if isinstance(error, Revoked) or (error.errno in _AMBIGUOUS and not self._has_hung_up()):
+        also = {errno.EFAULT} if self._is_tun else frozenset[int]()
+        if isinstance(error, Revoked) or (error.errno in _AMBIGUOUS | also and not self._has_hung_up()):
             return None
-        return revoked_from(error, repr(self.name))
+        return revoked_from(error, repr(self.name), also)
 
     def __del__(self) -> None:
         if getattr(self, "_number", -1) >= 0:
