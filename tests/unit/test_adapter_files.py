@@ -28,12 +28,12 @@ needs_epoll = pytest.mark.skipif(not hasattr(select, "epoll"), reason="needs epo
 REMOVED = select.POLLHUP | select.POLLERR
 
 
-@pytest.fixture(params=["eventfd", "pipe"])
+@pytest.fixture(params=["eventfd", "sockets"])
 def waker(request, monkeypatch):
     """What wakes those who are blocked: what this system has, and what serves where there is no eventfd."""
     if request.param == "eventfd" and not hasattr(os, "eventfd"):
         pytest.skip("needs eventfd(2)")
-    if request.param == "pipe":
+    if request.param == "sockets":
         monkeypatch.setattr(waking, "_ENDS", 2)
     return request.param
 

@@ -16,11 +16,11 @@ import socket
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
-from weakref import WeakSet
 
 from ..errors import Revoked
 from ..provider import Provider
 from .gone import Departure, revoked_from
+from .waking import Waker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -221,10 +221,10 @@ class SharedSocket(_Calls):
     """The resource: a socket whose blocked calls all come back when it is stopped, and whose later ones never block."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self._arm()  # first: it may fail, and then the socket is still the caller's
+        self._waker = Waker()  # first: it may fail, and then the socket is still the caller's
         self._timeout = sock.gettimeout()
         self._why: str | None = None
-        self._inherited = False
+        self._pid = os.getpid()
         self.who = ""
         self.departed = False
         self.departure = Departure(None)
@@ -236,14 +236,6 @@ class SharedSocket(_Calls):
             self.connected = False
         else:
             self.connected = True
-        _all.add(self)
-
-    def _arm(self) -> None:
-        self._waker, self._trigger = socket.socketpair()
-
-    def _disarm(self) -> None:
-        self._waker.close()
-        self._trigger.close()
 
     def _perform(self, work: Callable[Concatenate[SharedSocket, float, Args], T], *args: Args.args, **kwargs: Args.kwargs) -> T:
         return self.carry_out(work, _deadline(self._timeout), *args, **kwargs)
@@ -298,43 +290,16 @@ class SharedSocket(_Calls):
         """Bring back those who are blocked, and those who are about to be."""
         if self._why is None:
             self._why = why  # first: whoever is woken looks at it
-        self._trigger.shutdown(socket.SHUT_WR)
+        self._waker.wake()
 
     def interrupt(self) -> None:
         self.stop(f"{self.who} was revoked in the middle of this call; drop this handle, and get one from the next provider")
-        if self._inherited:
-            return  # the connection is the parent's too
+        if self._pid != os.getpid():
+            return  # a forked child: the connection is the parent's too
         try:
             self.shutdown(socket.SHUT_RDWR)  # for those who poll a number of their own, and for the peer
         except OSError:
             pass  # never connected, already reset, or of a kind that knows no shutdown
-
-    def detach(self) -> int:
-        self._disarm()
-        return super().detach()
-
-    def _real_close(self, *how: Any) -> None:  # close() comes here when nobody has a makefile() of it any more
-        self._disarm()
-        super()._real_close(*how)  # type: ignore[misc]
-
-    def after_fork(self) -> None:
-        """Have a waker of this process's own: the old one is the parent's too."""
-        self._inherited = True
-        self._disarm()
-        self._arm()
-
-
-_all: WeakSet[SharedSocket] = WeakSet()
-
-
-def _in_child() -> None:
-    for sock in list(_all):
-        if sock.fileno() >= 0:
-            sock.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
 
 
 class Socket(_Calls):

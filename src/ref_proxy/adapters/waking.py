@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import select
-import sys
+from socket import close, socket, socketpair
 from weakref import WeakSet
 
 __all__ = ["Waker", "Watch"]
 
-_ENDS = 1 if hasattr(os, "eventfd") else 2  # of an eventfd, or of a pipe
-_ONE = (1).to_bytes(8, sys.byteorder)  # what an eventfd takes; a pipe does not mind
+_ENDS = 1 if hasattr(os, "eventfd") else 2  # of an eventfd, or of a pair of sockets, which every system can poll
 _inherited: WeakSet[Waker | Watch] = WeakSet()
 
 
@@ -28,13 +27,13 @@ class Waker:
         _inherited.add(self)
 
     @staticmethod
-    def _make(ends: int) -> tuple[int, ...]:
+    def _make(ends: int) -> list[int]:
         if ends == 1:
-            return (os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK),)
-        pipe = os.pipe()
-        for end in pipe:
-            os.set_blocking(end, False)
-        return pipe
+            return [os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)]
+        pair = socketpair()
+        for end in pair:
+            end.setblocking(False)
+        return [end.detach() for end in pair]
 
     def fileno(self) -> int:
         return self._ends[0]
@@ -42,7 +41,14 @@ class Waker:
     def wake(self) -> None:
         self._woken = True  # first: see `after_fork`
         try:
-            os.write(self._ends[-1], _ONE)
+            if len(self._ends) == 1:
+                os.eventfd_write(self._ends[0], 1)
+            else:
+                end = socket(fileno=self._ends[1])
+                try:
+                    end.send(b"x")
+                finally:
+                    end.detach()
         except BlockingIOError:  # it is full of wake-ups
             pass
 
@@ -56,7 +62,7 @@ class Waker:
 
     def __del__(self) -> None:
         for end in getattr(self, "_ends", ()):
-            os.close(end)
+            close(end)
 
 
 class Watch:
