@@ -38,8 +38,11 @@ if os.environ.get("REF_PROXY_DEBUG") == "1":  # the face loads this module, befo
 
 def _refuse_own_sections(cell: Cell, first: int, last: int) -> None:
     """Raise where a blocking wait would keep the sections that it waits for from ending: this thread's, and its event loop's."""
+    sections = cell.sections(first, last)
+    if not sections:
+        return
     theirs: dict[int, Proxy[Any]] = {}
-    for proxy, _, mine, detached, token in cell.sections(first, last):
+    for proxy, _, mine, detached, token in sections:
         if detached:
             continue
         if mine:

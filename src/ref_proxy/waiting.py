@@ -47,6 +47,8 @@ class Bell:
         self._ropes.pop(peg, None)
 
     def ring(self) -> None:
+        if not self._ropes:  # who hangs one up now looks once more afterwards
+            return
         try:
             self._pull()
         except BaseException:  # Ctrl-C in the midst of it: nobody else may come by to wake the rest
