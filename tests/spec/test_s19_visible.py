@@ -7,12 +7,14 @@ import asyncio
 import gc
 import io
 import logging
+import math
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 import weakref
 
 import pytest
@@ -144,7 +146,7 @@ def test_a_blocking_removal_that_stalls_logs_who_is_inside_and_again_after_growi
     provider = Provider(resource, release=Resource.release, name="line", stall_after=0.01)
     holder = Holder(provider.proxy("reader"))
     call = Call(provider.revoke)
-    until(lambda: len(reports()) == 3)
+    until(lambda: len(reports()) >= 3)
     assert not call.returned
     holder.leave()
     assert call.result() is True
@@ -191,7 +193,7 @@ def test_every_kind_of_removal_says_that_it_stalls(resource, reports, how):
         calls.append(Call(providers[0].replace, Resource("new")))
     else:
         calls.append(Call(device.remove))
-    until(lambda: len(reports()) == 2)
+    until(lambda: len(reports()) >= 2)
     holder.leave()
     for call in calls:
         call.result()
@@ -204,12 +206,14 @@ def test_every_kind_of_removal_says_that_it_stalls(resource, reports, how):
 def test_many_that_wait_for_the_same_say_it_once(resource, reports):
     provider = Provider(resource, stall_after=0.05)
     holder = Holder(provider.proxy())
+    began = time.monotonic()
     calls = [Call(provider.revoke) for _ in range(8)]
-    until(lambda: len(reports()) == 2)
+    until(lambda: len(reports()) >= 2)
     holder.leave()
     for call in calls:
         call.result()
-    assert len(reports()) <= 3  # a third may have come between
+    due = math.log2((time.monotonic() - began) / 0.05 + 1)  # they are after 1, 3, 7 ... times 0.05 s
+    assert 2 <= len(reports()) <= due
 
 
 def test_one_that_stalls_earlier_is_reported_earlier_though_it_came_later(reports):
