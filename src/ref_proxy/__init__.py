@@ -18,6 +18,7 @@ from ._backend import BACKEND, Proxy, Section
 from .device import Device
 from .dump import dump
 from .errors import Revoked, RevokeDeadlock, RevokeTimeout
+from .guarded import guarded
 from .provider import Provider, Revocation
 from .report import Blocker
 
@@ -33,5 +34,6 @@ __all__ = [
     "Revoked",
     "Section",
     "dump",
+    "guarded",
 ]
 __version__ = "0.1.0"

@@ -105,6 +105,8 @@ typedef char Lock;
 #define Py_READONLY READONLY
 #endif
 
+static PyModuleDef core_module;
+
 /* ---- What there is ---- */
 
 typedef struct Publication Publication;
@@ -133,9 +135,12 @@ typedef struct {
     Spares spares;     /* used without the GIL, under the lock; with it there is one store a module */
 } Stripe;
 
+enum { INNER_NAMES = 7 }; /* for guarded calls */
+
 typedef struct {
-    PyTypeObject *cell_type, *proxy_type, *section_type;
+    PyTypeObject *cell_type, *proxy_type, *section_type, *handle_type, *method_type;
     PyObject *revoked;
+    PyObject *inner_names[INNER_NAMES], *getattr;
     PyObject *tracer; /* NULL, or what is told of each section that begins in a traced cell */
     Spares spares;
     Lock lock;   /* guards the list of cells */
@@ -941,6 +946,328 @@ static PyObject *core_trace(PyObject *module, PyObject *tracer) {
     Py_RETURN_NONE;
 }
 
+/* ---- Guarded calls: `guarded.py` says what they are for ---- */
+
+/* What a guarded object is made of. Of the resource itself it has no more than the proxy; of something that the resource handed
+ * out (a cursor, an iterator) it has that, and the number of the publication that it came from. */
+typedef struct Handle Handle;
+struct Handle {
+    PyObject_HEAD
+    Proxy *proxy;
+    Handle *root;    /* the guarded resource, where this one is of something that it handed out; else NULL */
+    PyObject *inner; /* that something */
+    unsigned long long number;
+    PyObject *withs, *weakrefs;
+    ATOMIC(bool) closed;
+};
+
+/* In the class of a guarded object, in the place of a method of the resource's type. A call of it allocates nothing. */
+typedef struct {
+    PyObject_HEAD
+    vectorcallfunc call;
+    State *state;
+    PyObject *name, *function; /* name None: the function is called itself */
+    PyObject *hold;
+    PyTypeObject *direct; /* borrowed: of objects of exactly this type `function` is what `name` comes to; NULL: look it up */
+} Method;
+
+static const char *const inner_names[INNER_NAMES] = {
+    "__self__", "__next__", "__enter__", "__await__", "__anext__", "__aenter__", "add_done_callback",
+};
+
+/* Whether a value may go on using the resource that it came from: a bound method, an iterator, a context manager, an awaitable. */
+static bool is_inner(State *state, PyObject *value) {
+    PyTypeObject *type = Py_TYPE(value);
+    if (likely(value == Py_None || type == &PyLong_Type || type == &PyBytes_Type || type == &PyUnicode_Type ||
+               type == &PyBool_Type || type == &PyFloat_Type || type == &PyTuple_Type || type == &PyList_Type ||
+               type == &PyDict_Type || type == &PyByteArray_Type || type == &PyMemoryView_Type))
+        return false;
+    for (int i = 0; i < INNER_NAMES; i++)
+        if (_PyType_Lookup(type, state->inner_names[i]) != NULL)
+            return true;
+    return false;
+}
+
+static PyObject *core_is_inner(PyObject *module, PyObject *value) {
+    return PyBool_FromLong(is_inner(PyModule_GetState(module), value));
+}
+
+COLD static void handle_complain(Handle *self, PyObject *error, const char *format) {
+    PyObject *message = PyUnicode_FromFormat(format, Py_TYPE(self)->tp_name, self->proxy->cell->name);
+    PyObject *args = message == NULL           ? NULL
+                     : error == PyExc_ValueError ? Py_NewRef(message)
+                                                 : Py_BuildValue("iO", ENODEV, message);
+    if (args != NULL)
+        PyErr_SetObject(error, args);
+    Py_XDECREF(message);
+    Py_XDECREF(args);
+}
+
+/* An open section; or NULL, with an exception. While it is open `*target` is there, without a reference. */
+static HOT Section *handle_begin(Handle *self, PyObject **target) {
+    if (unlikely(load(&self->closed))) {
+        handle_complain(self, PyExc_ValueError, "a %s of %R is closed: get another one with guarded(proxy)");
+        return NULL;
+    }
+    Section *section = (Section *)proxy_access(self->proxy, NULL);
+    if (unlikely(section == NULL))
+        return NULL;
+    *target = self->inner;
+    if (likely(self->inner == NULL))
+        *target = section->gift;
+    else if (load(&section->publication)->number != self->number) {
+        section_end(section);
+        Py_DECREF(section);
+        handle_complain(self, self->proxy->cell->state->revoked,
+                        "a %s of %R was refused: the resource that it came from was replaced; get another one");
+        return NULL;
+    }
+    return section;
+}
+
+/* What the caller gets for `value`, both references of which are taken over, in the end of the section. */
+static HOT PyObject *handle_hand_out(Handle *self, State *state, Section *section, PyObject *value, PyObject *hold) {
+    PyObject *handed = value;
+    if (unlikely(value == (self->inner != NULL ? self->inner : section->gift)))
+        handed = (PyObject *)self;
+    else if (unlikely(value == section->gift))
+        handed = (PyObject *)self->root;
+    else if (unlikely(is_inner(state, value))) {
+        handed = PyObject_CallFunctionObjArgs(hold, self, section, value, NULL);
+        Py_DECREF(value);
+        Py_DECREF(section);
+        return handed;
+    }
+    if (handed != value) {
+        Py_INCREF(handed);
+        Py_DECREF(value);
+    }
+    section_end(section);
+    Py_DECREF(section);
+    return handed;
+}
+
+static PyObject *handle_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    PyObject *module = PyType_GetModuleByDef(type, &core_module); /* a subclass is made in Python */
+    State *state = module == NULL ? NULL : PyModule_GetState(module);
+    PyObject *from, *inner = NULL;
+    Section *section = NULL;
+    if (state == NULL ||
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "O|OO!:Handle", (char *[]){"", "", "", NULL}, &from, &inner,
+                                     state->section_type, &section))
+        return NULL;
+    Handle *parent = NULL;
+    if (inner != NULL) {
+        if (section == NULL || !PyObject_TypeCheck(from, state->handle_type))
+            return PyErr_Format(PyExc_TypeError, "a handle on something inner needs the handle that it came from, and a section");
+        parent = (Handle *)from;
+    } else if (!Py_IS_TYPE(from, state->proxy_type))
+        return PyErr_Format(PyExc_TypeError, "a guarded object is made from a Proxy, not from a %s", Py_TYPE(from)->tp_name);
+    Handle *self = (Handle *)type->tp_alloc(type, 0);
+    if (self == NULL)
+        return NULL;
+    if (parent == NULL)
+        self->proxy = (Proxy *)Py_NewRef(from);
+    else {
+        self->proxy = (Proxy *)Py_NewRef(parent->proxy);
+        self->root = (Handle *)Py_NewRef(parent->root != NULL ? parent->root : parent);
+        self->inner = Py_NewRef(inner);
+        Publication *publication = load(&section->publication);
+        self->number = publication == NULL ? 0 : publication->number;
+    }
+    self->withs = PyDict_New();
+    if (self->withs == NULL)
+        Py_CLEAR(self);
+    return (PyObject *)self;
+}
+
+static int handle_traverse(Handle *self, visitproc visit, void *arg) {
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->proxy);
+    Py_VISIT(self->root);
+    Py_VISIT(self->inner);
+    Py_VISIT(self->withs);
+    return 0;
+}
+
+static int handle_clear(Handle *self) {
+    store(&self->closed, true); /* for a finaliser that still comes by */
+    Py_CLEAR(self->root);
+    Py_CLEAR(self->inner);
+    Py_CLEAR(self->withs);
+    return 0;
+}
+
+static void handle_dealloc(Handle *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    if (self->weakrefs != NULL)
+        PyObject_ClearWeakRefs((PyObject *)self);
+    Py_XDECREF(self->withs);
+    Py_XDECREF(self->inner);
+    Py_XDECREF(self->root);
+    Py_XDECREF(self->proxy);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *handle_repr(Handle *self) {
+    const char *state = load(&self->closed) ? "closed" : load(&self->proxy->cell->current) == NULL ? "revoked" : "live";
+    return PyUnicode_FromFormat("<%s of %R, %s>", Py_TYPE(self)->tp_name, self->proxy->cell->name, state);
+}
+
+static PyObject *handle_begin_method(Handle *self, PyObject *Py_UNUSED(ignored)) {
+    PyObject *target;
+    Section *section = handle_begin(self, &target);
+    return section == NULL ? NULL : Py_BuildValue("NO", section, target);
+}
+
+static PyObject *handle_hand_out_method(Handle *self, PyObject *args) {
+    State *state = self->proxy->cell->state;
+    Section *section;
+    PyObject *value, *hold;
+    if (!PyArg_ParseTuple(args, "O!OO:__hand_out__", state->section_type, &section, &value, &hold))
+        return NULL;
+    return handle_hand_out(self, state, (Section *)Py_NewRef(section), Py_NewRef(value), hold);
+}
+
+static PyObject *handle_close(Handle *self, PyObject *Py_UNUSED(ignored)) {
+    store(&self->closed, true);
+    Py_RETURN_NONE;
+}
+
+static PyObject *handle_closed(Handle *self, void *Py_UNUSED(closure)) {
+    return PyBool_FromLong(load(&self->closed));
+}
+
+static PyObject *handle_root(Handle *self, void *Py_UNUSED(closure)) {
+    return Py_NewRef(self->root != NULL ? self->root : self);
+}
+
+static PyObject *method_vectorcall(Method *self, PyObject *const *args, size_t nargsf, PyObject *kwnames) {
+    Py_ssize_t nargs = PyVectorcall_NARGS(nargsf);
+    if (unlikely(nargs == 0 || !PyObject_TypeCheck(args[0], self->state->handle_type)))
+        return PyErr_Format(PyExc_TypeError, "the guarded method %R is called on a guarded object", self->name);
+    Handle *handle = (Handle *)args[0];
+
+    /* A copy, in which the resource is in the place of the guarded object, with one more before it for whom it goes to. */
+    PyObject *few[8], **copy = few;
+    size_t count = (size_t)nargs + (kwnames == NULL ? 0 : (size_t)PyTuple_GET_SIZE(kwnames));
+    if (unlikely(count >= sizeof(few) / sizeof(few[0])) && (copy = PyMem_New(PyObject *, count + 1)) == NULL)
+        return PyErr_NoMemory();
+    for (size_t i = 1; i < count; i++)
+        copy[i + 1] = args[i];
+
+    PyObject *value = NULL;
+    Section *section = handle_begin(handle, &copy[1]);
+    if (likely(section != NULL)) {
+        if (likely(!Py_EnterRecursiveCall(" in a guarded call"))) {
+            size_t passed = (size_t)nargs | PY_VECTORCALL_ARGUMENTS_OFFSET;
+            if (self->name == Py_None || Py_IS_TYPE(copy[1], self->direct))
+                value = PyObject_Vectorcall(self->function, copy + 1, passed, kwnames);
+            else
+                value = PyObject_VectorcallMethod(self->name, copy + 1, passed, kwnames);
+            Py_LeaveRecursiveCall();
+        }
+        if (likely(value != NULL))
+            value = handle_hand_out(handle, self->state, section, value, self->hold);
+        else {
+            section_end(section);
+            Py_DECREF(section);
+        }
+    }
+    if (unlikely(copy != few))
+        PyMem_Free(copy);
+    return value;
+}
+
+#ifdef Py_GIL_DISABLED
+/* `__getattr__`, for classes that have one: the interpreter's own way there makes three look-ups more, for every method that is
+ * called. (With the GIL it is not taken for methods, from 3.12 on.) */
+static PyObject *handle_getattro(PyObject *self, PyObject *name) {
+    PyTypeObject *type = Py_TYPE(self);
+    State *state = ((Handle *)self)->proxy->cell->state;
+    PyObject *found = _PyType_Lookup(type, name); /* borrowed: nobody changes these classes */
+    if (likely(found != NULL && Py_IS_TYPE(found, state->method_type)))
+        return PyMethod_New(found, self);
+    PyObject *missing = found != NULL ? NULL : _PyType_Lookup(type, state->getattr);
+    return missing != NULL ? PyObject_CallFunctionObjArgs(missing, self, name, NULL) : PyObject_GenericGetAttr(self, name);
+}
+
+static PyObject *handle_init_subclass(PyTypeObject *type, PyObject *Py_UNUSED(ignored)) {
+    if (type->tp_getattro != PyObject_GenericGetAttr)
+        type->tp_getattro = handle_getattro;
+    Py_RETURN_NONE;
+}
+#endif
+
+static PyObject *method_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    PyObject *name, *function, *hold;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOO:Method", (char *[]){"", "", "", NULL}, &name, &function, &hold))
+        return NULL;
+    if (name != Py_None && !PyUnicode_Check(name))
+        return PyErr_Format(PyExc_TypeError, "the name of a method must be a str or None, not %s", Py_TYPE(name)->tp_name);
+    Method *self = (Method *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        self->call = (vectorcallfunc)method_vectorcall;
+        self->state = PyType_GetModuleState(type);
+        self->name = Py_NewRef(name);
+        if (PyUnicode_CheckExact(name))
+            PyUnicode_InternInPlace(&self->name);
+        self->function = Py_NewRef(function);
+        self->hold = Py_NewRef(hold);
+#if defined(Py_GIL_DISABLED) && PY_VERSION_HEX >= 0x030E0000
+        PyUnstable_Object_EnableDeferredRefcount((PyObject *)self); /* else all threads that call it fight for its count */
+#endif
+        /* A method in C, of a type that nobody can change, whose objects have no attributes of their own. */
+        if (name != Py_None && Py_IS_TYPE(function, &PyMethodDescr_Type)) {
+            PyTypeObject *of = PyDescr_TYPE(function);
+            if (of->tp_flags & Py_TPFLAGS_IMMUTABLETYPE && of->tp_dictoffset == 0 && of->tp_getattro == PyObject_GenericGetAttr)
+                self->direct = of;
+        }
+    }
+    return (PyObject *)self;
+}
+
+static int method_traverse(Method *self, visitproc visit, void *arg) {
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->function);
+    Py_VISIT(self->hold);
+    return 0; /* no tp_clear: a cycle through it goes through the class that it is in */
+}
+
+static void method_dealloc(Method *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    Py_XDECREF(self->name);
+    Py_XDECREF(self->function);
+    Py_XDECREF(self->hold);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *method_get(PyObject *self, PyObject *handle, PyObject *Py_UNUSED(type)) {
+    return handle == NULL || handle == Py_None ? Py_NewRef(self) : PyMethod_New(self, handle);
+}
+
+/* What it does not know of itself (its signature, its code, its documentation) is that of the method that it stands for. */
+static PyObject *method_getattro(Method *self, PyObject *name) {
+    PyObject *value = PyObject_GenericGetAttr((PyObject *)self, name);
+    if (value == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+        value = PyObject_GetAttr(self->function, name);
+    }
+    return value;
+}
+
+static PyObject *method_doc(Method *self, void *Py_UNUSED(closure)) {
+    return PyObject_GetAttrString(self->function, "__doc__");
+}
+
+static PyObject *method_repr(Method *self) {
+    return PyUnicode_FromFormat("<ref_proxy._core.Method %R>", self->name);
+}
+
 /* ---- After a fork ---- */
 
 /* The child is alone: the sections of all other threads are ended, whoever held a lock is gone, and nobody waits.
@@ -1160,6 +1487,57 @@ static PyType_Slot section_slots[] = {
     {0, NULL},
 };
 
+static PyMethodDef handle_methods[] = {
+    {"__begin__", (PyCFunction)handle_begin_method, METH_NOARGS, NULL},
+    {"__hand_out__", (PyCFunction)handle_hand_out_method, METH_VARARGS, NULL},
+    {"__close__", (PyCFunction)handle_close, METH_NOARGS, NULL},
+    {"__reduce_ex__", (PyCFunction)refuse_copy, METH_O, NULL},
+#ifdef Py_GIL_DISABLED
+    {"__init_subclass__", (PyCFunction)handle_init_subclass, METH_NOARGS | METH_CLASS, NULL},
+#endif
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef handle_members[] = {
+    {"__withs__", Py_T_OBJECT_EX, offsetof(Handle, withs), Py_READONLY, NULL},
+    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(Handle, weakrefs), Py_READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef handle_getset[] = {
+    {"__closed__", (getter)handle_closed, NULL, NULL, NULL},
+    {"__root__", (getter)handle_root, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot handle_slots[] = {
+    {Py_tp_new, handle_new},         {Py_tp_traverse, handle_traverse}, {Py_tp_clear, handle_clear},
+    {Py_tp_dealloc, handle_dealloc}, {Py_tp_repr, handle_repr},         {Py_tp_methods, handle_methods},
+    {Py_tp_members, handle_members}, {Py_tp_getset, handle_getset},     {0, NULL},
+};
+
+static PyMemberDef method_members[] = {
+    {"__name__", Py_T_OBJECT_EX, offsetof(Method, name), Py_READONLY, NULL},
+    {"__wrapped__", Py_T_OBJECT_EX, offsetof(Method, function), Py_READONLY, NULL},
+    {"__vectorcalloffset__", Py_T_PYSSIZET, offsetof(Method, call), Py_READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef method_getset[] = {
+    {"__doc__", (getter)method_doc, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot method_slots[] = {
+    {Py_tp_new, method_new},         {Py_tp_traverse, method_traverse},   {Py_tp_dealloc, method_dealloc},
+    {Py_tp_repr, method_repr},       {Py_tp_call, PyVectorcall_Call},     {Py_tp_descr_get, method_get},
+    {Py_tp_getattro, method_getattro}, {Py_tp_members, method_members}, {Py_tp_getset, method_getset},
+    {0, NULL},
+};
+
+static PyType_Spec handle_spec = {"ref_proxy._core.Handle", sizeof(Handle), 0, FLAGS | Py_TPFLAGS_BASETYPE, handle_slots};
+static PyType_Spec method_spec = {"ref_proxy._core.Method", sizeof(Method), 0,
+                                  FLAGS | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR, method_slots};
 static PyType_Spec cell_spec = {"ref_proxy._core.Cell", sizeof(Cell), 0, FLAGS, cell_slots};
 static PyType_Spec proxy_spec = {"ref_proxy.Proxy", sizeof(Proxy), 0, FLAGS, proxy_slots};
 static PyType_Spec section_spec = {"ref_proxy.Section", sizeof(Section), 0, FLAGS | Py_TPFLAGS_DISALLOW_INSTANTIATION, section_slots};
@@ -1170,12 +1548,19 @@ static int core_exec(PyObject *module) {
         PyType_Spec *spec;
     } types[] = {{&state->cell_type, &cell_spec},
                  {&state->proxy_type, &proxy_spec},
-                 {&state->section_type, &section_spec}};
+                 {&state->section_type, &section_spec},
+                 {&state->handle_type, &handle_spec},
+                 {&state->method_type, &method_spec}};
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
         *types[i].type = (PyTypeObject *)PyType_FromModuleAndSpec(module, types[i].spec, NULL);
         if (*types[i].type == NULL || PyModule_AddType(module, *types[i].type) < 0)
             return -1;
     }
+    if ((state->getattr = PyUnicode_InternFromString("__getattr__")) == NULL)
+        return -1;
+    for (int i = 0; i < INNER_NAMES; i++)
+        if ((state->inner_names[i] = PyUnicode_InternFromString(inner_names[i])) == NULL)
+            return -1;
     PyObject *errors = PyImport_ImportModule("ref_proxy.errors");
     if (errors == NULL)
         return -1;
@@ -1191,6 +1576,8 @@ static int core_traverse(PyObject *module, visitproc visit, void *arg) {
     Py_VISIT(state->cell_type);
     Py_VISIT(state->proxy_type);
     Py_VISIT(state->section_type);
+    Py_VISIT(state->handle_type);
+    Py_VISIT(state->method_type);
     Py_VISIT(state->revoked);
     Py_VISIT(state->tracer);
 #ifndef Py_GIL_DISABLED
@@ -1206,7 +1593,12 @@ static int core_clear(PyObject *module) {
     Py_CLEAR(state->cell_type);
     Py_CLEAR(state->proxy_type);
     Py_CLEAR(state->section_type);
+    Py_CLEAR(state->handle_type);
+    Py_CLEAR(state->method_type);
     Py_CLEAR(state->revoked);
+    Py_CLEAR(state->getattr);
+    for (int i = 0; i < INNER_NAMES; i++)
+        Py_CLEAR(state->inner_names[i]);
     Py_CLEAR(state->tracer);
     return 0;
 }
@@ -1218,6 +1610,7 @@ static void core_free(void *module) {
 static PyMethodDef core_methods[] = {
     {"trace", core_trace, METH_O, NULL},
     {"after_fork", core_after_fork, METH_NOARGS, NULL},
+    {"is_inner", core_is_inner, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 

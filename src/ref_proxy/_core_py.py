@@ -38,7 +38,7 @@ from __future__ import annotations
 import errno
 import warnings
 from _thread import _local, get_ident
-from types import GenericAlias
+from types import GenericAlias, MethodType
 from typing import final
 from weakref import WeakSet
 
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, NoReturn, Self
 
-__all__ = ["BACKEND", "Cell", "Proxy", "Section", "after_fork", "trace"]
+__all__ = ["BACKEND", "Cell", "Handle", "Method", "Proxy", "Section", "after_fork", "is_inner", "trace"]
 
 BACKEND = "py"
 
@@ -453,3 +453,154 @@ def after_fork() -> None:
             for member in list(publication.members):
                 if member.thread is not here:
                     cell._leave(publication, member)
+
+
+# ---- Guarded calls: `guarded.py` says what they are for ----
+
+_PLAIN = {type(None), bool, int, float, str, bytes, bytearray, memoryview, list, tuple, dict}
+_INNER_NAMES = ("__self__", "__next__", "__enter__", "__await__", "__anext__", "__aenter__", "add_done_callback")
+
+
+def is_inner(value: object, /) -> bool:
+    """Whether a value may go on using the resource it came from: a bound method, iterator, context manager or awaitable."""
+    kind = type(value)
+    return kind not in _PLAIN and any(name in vars(base) for base in kind.__mro__ for name in _INNER_NAMES)
+
+
+class Handle:
+    """What a guarded object is made of: a proxy, and no more, where it is one of the resource itself.
+
+    One of something that the resource handed out (a cursor, an iterator) has that `inner` thing too, and remembers the
+    publication that it came from. All its names are special ones: a resource has none of them.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "__withs__",
+        "_guarded_closed",
+        "_guarded_inner",
+        "_guarded_number",
+        "_guarded_proxy",
+        "_guarded_root",
+    )
+    __reduce_ex__ = _uncopied
+
+    _guarded_proxy: Proxy
+    _guarded_root: Handle | None
+    _guarded_inner: Any
+    _guarded_number: int
+    _guarded_closed: bool
+    __withs__: dict[Section, Any]  # the sections of the `with`s that are open on it
+
+    def __new__(cls, source: Any, inner: Any = None, section: Section | None = None, /) -> Self:
+        # Not by assignment: what is set on a guarded object is set on the resource.
+        self = object.__new__(cls)
+        if inner is not None:
+            if section is None or not isinstance(source, Handle):
+                raise TypeError("a handle on something inner needs the handle that it came from, and a section")
+            root = source if source._guarded_root is None else source._guarded_root
+            proxy, number = source._guarded_proxy, 0 if section._publication is None else section._publication.number
+        elif type(source) is not Proxy:
+            raise TypeError(f"a guarded object is made from a Proxy, not from a {type(source).__name__}")
+        else:
+            proxy, root, number = source, None, 0
+        for slot, value in (("proxy", proxy), ("root", root), ("inner", inner), ("number", number), ("closed", False)):
+            object.__setattr__(self, f"_guarded_{slot}", value)
+        object.__setattr__(self, "__withs__", {})
+        return self
+
+    def __begin__(self) -> tuple[Section, Any]:
+        """Begin a section, and return it with what the handle is on."""
+        if self._guarded_closed:
+            raise ValueError(f"a {self._guarded_who()} is closed: get another one with guarded(proxy)")
+        section = self._guarded_proxy.access()
+        if self._guarded_inner is None:
+            return section, section.resource
+        publication = section._publication
+        if publication is None or publication.number != self._guarded_number:
+            section.end()
+            raise Revoked(
+                errno.ENODEV,
+                f"a {self._guarded_who()} was refused: the resource that it came from was replaced; get another one",
+            )
+        return section, self._guarded_inner
+
+    def __hand_out__(self, section: Section, value: Any, hold: Callable[[Any, Section, Any], Any], /) -> Any:
+        """Return what the caller gets for `value`, and end the section, or have `hold(handle, section, value)` take it over."""
+        resource = section.resource
+        if value is (resource if self._guarded_inner is None else self._guarded_inner):
+            value = self
+        elif value is resource:
+            value = self.__root__
+        elif is_inner(value):
+            return hold(self, section, value)
+        section.end()
+        return value
+
+    @property
+    def __root__(self) -> Handle:
+        """The handle on the resource itself, that this one came from: it may be this one."""
+        return self if self._guarded_root is None else self._guarded_root
+
+    @property
+    def __closed__(self) -> bool:
+        """Whether all further use is refused."""
+        return self._guarded_closed
+
+    def __close__(self) -> None:
+        """Refuse all further use of this handle."""
+        object.__setattr__(self, "_guarded_closed", True)
+
+    def _guarded_who(self) -> str:
+        return f"{type(self).__name__} of {self._guarded_proxy._cell.name!r}"
+
+    def __repr__(self) -> str:
+        state = "closed" if self._guarded_closed else "revoked" if self._guarded_proxy.revoked else "live"
+        return f"<{self._guarded_who()}, {state}>"
+
+
+@final
+class Method:
+    """In the class of a guarded object, in the place of a method of the resource's type: a call of it is a section of its own.
+
+    Where `name` is None it is `function` itself that is called with the resource.
+    """
+
+    __slots__ = ("__name__", "__wrapped__", "_hold")
+    __init_subclass__ = _sealed
+
+    __name__: str | None
+    __wrapped__: Any
+    _hold: Callable[[Any, Section, Any], Any]
+
+    def __new__(cls, name: str | None, function: Any, hold: Callable[[Any, Section, Any], Any], /) -> Self:
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"the name of a method must be a str or None, not {type(name).__name__}")
+        self = object.__new__(cls)
+        self.__name__ = name
+        self.__wrapped__ = function
+        self._hold = hold
+        return self
+
+    def __get__(self, handle: Any, owner: Any = None, /) -> Any:
+        return self if handle is None else MethodType(self, handle)
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        if not args or not isinstance(args[0], Handle) or not issubclass(type(args[0]), Handle):
+            raise TypeError(f"the guarded method {self.__name__!r} is called on a guarded object")
+        handle = args[0]
+        section, target = handle.__begin__()
+        try:
+            call = getattr(target, self.__name__) if self.__name__ is not None else self.__wrapped__
+            value = call(*args[1:], **kwargs) if self.__name__ is not None else call(target, *args[1:], **kwargs)
+        except BaseException:
+            section.end()
+            raise
+        return handle.__hand_out__(section, value, self._hold)
+
+    def __getattr__(self, name: str) -> Any:
+        # What it does not know of itself (its signature, its code) is that of the method that it stands for.
+        return getattr(self.__wrapped__, name)
+
+    def __repr__(self) -> str:
+        return f"<ref_proxy._core.Method {self.__name__!r}>"

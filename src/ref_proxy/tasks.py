@@ -99,6 +99,10 @@ def holds(task: Any, ids: Collection[int]) -> set[int]:
                 found.add(id(each))
                 continue
             cls = type(each)
+            if hasattr(cls, "__withs__"):  # a guarded object, which others may be using too
+                withs = list(each.__withs__.items())
+                found |= {id(section) for section, (who, _) in withs if who is task and id(section) in ids}
+                continue
             manager = hasattr(cls, "__exit__") or hasattr(cls, "__aexit__")
             suspended = hasattr(cls, "throw") or hasattr(cls, "athrow")  # a coroutine or a generator, or what passes for one
             # Into a container only on the way into one of those: an ExitStack, or what has its section in an attribute.

@@ -38,6 +38,7 @@ PROMISED = {
     "Revoked": ["errno"],
     "RevokeTimeout": [],
     "RevokeDeadlock": [],
+    "guarded": [],
 }
 DOMAIN = ["read", "synchronize", "call", "barrier", "start_poll", "poll"]
 

@@ -17,6 +17,8 @@ pytestmark = [pytest.mark.once, pytest.mark.timeout(180)]
 PACKAGE = Path(ref_proxy.__file__).parent
 # C has no finaliser by that name, and no `__all__`.
 PYTHON_ONLY = ["__all__", "Section.__del__"]
+# What may be derived from has fields of its own: in Python it has `__slots__` to say so, in C stubs would say `@disjoint_base`.
+C_ONLY = ["Handle"]
 
 
 def stubtest(folder: Path, module: str, change: tuple[str, str] = ("", "")) -> str:
@@ -27,7 +29,7 @@ def stubtest(folder: Path, module: str, change: tuple[str, str] = ("", "")) -> s
     assert change[0] in stub
     (package / f"{module}.pyi").write_text(stub.replace(*change))
     allowed = folder / "allowed"
-    allowed.write_text("".join(f"ref_proxy.{module}.{name}\n" for name in PYTHON_ONLY if module == "_core_py"))
+    allowed.write_text("".join(f"ref_proxy.{module}.{name}\n" for name in (C_ONLY if module == "_core" else PYTHON_ONLY)))
     run = subprocess.run(
         [sys.executable, "-m", "mypy.stubtest", "--concise", "--allowlist", str(allowed), f"ref_proxy.{module}"],
         cwd=folder,

@@ -22,10 +22,12 @@ except ImportError:
     pytest.skip("the C twin was not built", allow_module_level=True)
 
 CLASSES = ["Cell", "Proxy", "Section"]
+GUARDED = ["Handle", "Method"]
 # What Python gives to a class in Python, and C's finaliser has no name.
 PYTHONS_OWN = {"__annotations__", "__dict__", "__init__", "__module__", "__new__", "__slots__", "__static_attributes__"}
 PYTHONS_OWN |= {"__firstlineno__", "__annotate_func__", "__annotations_cache__", "__final__", "__del__", "__init_subclass__"}
-PYTHONS_OWN |= {"__weakref__", "__doc__", "__sizeof__", "__weaklistoffset__"}
+PYTHONS_OWN |= {"__weakref__", "__doc__", "__sizeof__", "__weaklistoffset__", "__vectorcalloffset__"}
+PYTHONS_OWN |= {"__getattr__", "__getattribute__"}  # a Method has either, for the same
 
 
 def names(cls: type) -> set[str]:
@@ -46,7 +48,7 @@ def pairs() -> list[Any]:
 
 def test_they_have_the_same_names() -> None:
     assert {name for name in vars(_core) if not name.startswith("_")} == set(_core_py.__all__)
-    for cls in CLASSES:
+    for cls in CLASSES + GUARDED:
         c, py = getattr(_core, cls), getattr(_core_py, cls)
         assert names(c) == names(py)
         assert (c.__name__, c.__qualname__) == (py.__name__, py.__qualname__)
