@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if __package__ in (None, ""):  # run by its path
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from benchmarks import access, footprint, removal
+from benchmarks import access, calls, footprint, removal
 from benchmarks.measure import Row, load, machine
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ __all__ = ["main", "measures"]
 def measures(quick: bool) -> Iterator[Row]:
     """All rows, in the order of the table."""
     yield from access.access(*(1, 5, 1000) if quick else (15, 40, 20_000))
+    yield from calls.calls(*(5, 1000) if quick else (200, 20_000))
     yield from access.scaling(*(3, 1000) if quick else (60, 100_000))
     yield from removal.idle(*(20, 1000, 3) if quick else (5000, 200_000, 61))
     yield from removal.many(*(2, (10, 100, 1000)) if quick else (41, (1000, 10_000, 100_000)))

@@ -493,20 +493,24 @@ class Handle:
     __withs__: dict[Section, Any]  # the sections of the `with`s that are open on it
 
     def __new__(cls, source: Any, inner: Any = None, section: Section | None = None, /) -> Self:
-        # Not by assignment: what is set on a guarded object is set on the resource.
         self = object.__new__(cls)
+        root, number = None, 0
         if inner is not None:
             if section is None or not isinstance(source, Handle):
                 raise TypeError("a handle on something inner needs the handle that it came from, and a section")
-            root = source if source._guarded_root is None else source._guarded_root
-            proxy, number = source._guarded_proxy, 0 if section._publication is None else section._publication.number
-        elif type(source) is not Proxy:
-            raise TypeError(f"a guarded object is made from a Proxy, not from a {type(source).__name__}")
+            root, proxy = source.__root__, source._guarded_proxy
+            number = 0 if section._publication is None else section._publication.number
+        elif type(source) is Proxy:
+            proxy = source
         else:
-            proxy, root, number = source, None, 0
-        for slot, value in (("proxy", proxy), ("root", root), ("inner", inner), ("number", number), ("closed", False)):
-            object.__setattr__(self, f"_guarded_{slot}", value)
-        object.__setattr__(self, "__withs__", {})
+            raise TypeError(f"a guarded object is made from a Proxy, not from a {type(source).__name__}")
+        put = object.__setattr__  # what is assigned to is the resource
+        put(self, "_guarded_proxy", proxy)
+        put(self, "_guarded_root", root)
+        put(self, "_guarded_inner", inner)
+        put(self, "_guarded_number", number)
+        put(self, "_guarded_closed", False)
+        put(self, "__withs__", {})
         return self
 
     def __begin__(self) -> tuple[Section, Any]:
@@ -561,12 +565,11 @@ class Handle:
 
 @final
 class Method:
-    """In the class of a guarded object, in the place of a method of the resource's type: a call of it is a section of its own.
-
-    Where `name` is None it is `function` itself that is called with the resource.
-    """
-
+    # In the class of a guarded object, in the place of a method of the resource's type: a call of it is a section of its own.
+    # It calls what the resource has by that `name`; where that is None, `function` with the resource. Its documentation, and all
+    # else that it does not know of itself (its signature, its code), are those of `function`.
     __slots__ = ("__name__", "__wrapped__", "_hold")
+    __doc__: str | None = property(lambda self: self.__wrapped__.__doc__)  # type: ignore[assignment]
     __init_subclass__ = _sealed
 
     __name__: str | None
@@ -586,20 +589,21 @@ class Method:
         return self if handle is None else MethodType(self, handle)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        if not args or not isinstance(args[0], Handle) or not issubclass(type(args[0]), Handle):
+        if not args or not issubclass(type(args[0]), Handle):
             raise TypeError(f"the guarded method {self.__name__!r} is called on a guarded object")
-        handle = args[0]
+        handle: Handle = args[0]
         section, target = handle.__begin__()
         try:
-            call = getattr(target, self.__name__) if self.__name__ is not None else self.__wrapped__
-            value = call(*args[1:], **kwargs) if self.__name__ is not None else call(target, *args[1:], **kwargs)
+            if self.__name__ is None:
+                value = self.__wrapped__(target, *args[1:], **kwargs)
+            else:
+                value = getattr(target, self.__name__)(*args[1:], **kwargs)
         except BaseException:
             section.end()
             raise
         return handle.__hand_out__(section, value, self._hold)
 
     def __getattr__(self, name: str) -> Any:
-        # What it does not know of itself (its signature, its code) is that of the method that it stands for.
         return getattr(self.__wrapped__, name)
 
     def __repr__(self) -> str:

@@ -173,7 +173,7 @@ def _hold(handle: Handle, section: Section[Any], value: Any) -> Any:
     if hasattr(kind, "add_done_callback"):
         if not hasattr(kind, "__await__"):
             section.detach()  # a thread works on it, not a task of this one
-        value.add_done_callback(_Hold(handle, section, value).end)
+        value.add_done_callback(_Hold(handle, section, None).end)
         return value
     try:
         return value if _is_free(value) else _class_for(kind, _Inner)(handle, value, section)
@@ -297,9 +297,16 @@ async def _nothing() -> None:
     pass
 
 
-def _closed(name: str) -> property:
-    get: Any = Method(None, attrgetter(name), _hold)
-    return property(lambda self: self.__closed__ or get(self))
+@property
+def _closed(self: Handle) -> Any:
+    """Whether this handle was given up, or the resource is closed. That it is gone is for its use to say."""
+    try:
+        return self.__closed__ or _get_closed(self)
+    except Revoked:
+        return False  # `io` crashes where it is raised here; its next step raises it
+
+
+_get_closed: Any = Method(None, attrgetter("closed"), _hold)
 
 
 # ---- The classes ----
@@ -408,7 +415,7 @@ def _policies(kind: type, base: type[_Guarded], names: dict[str, Any]) -> dict[s
         found["__exit__"] = _give_up
     if _closes(kind, names.get("__aexit__")):
         found["__aexit__"] = _agive_up
-    found |= {"aclose": _aclose, "closed": _closed("closed")}
+    found |= {"aclose": _aclose, "closed": _closed}
     found = {name: policy for name, policy in found.items() if names.get(name) is not None}
     if "close" not in names or _is_method(names["close"]):
         found["close"] = _aclose if _is_async(names.get("close")) else _close

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 MODULES = ["ref_proxy"] + [
     found.name for found in pkgutil.walk_packages(ref_proxy.__path__, "ref_proxy.") if not found.name.endswith("__main__")
 ]
-PAGES = [page for page in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md") if (ROOT / page).exists()]
+PAGES = [page for page in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/guarded.md") if (ROOT / page).exists()]
 
 
 def run(tests: list[doctest.DocTest]) -> int:

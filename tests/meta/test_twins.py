@@ -273,7 +273,69 @@ def a_fork(twin: ModuleType) -> Any:
     return [*seen, theirs[0].end(), mine.end(), woken, cell.drained(0, 1)]
 
 
-SCENES = [a_life, a_refusal, an_ended_section, a_closed_proxy, who_is_inside, a_dropped_section, wrong_arguments, copies]
+def guarded_calls(twin: ModuleType) -> Any:
+    cell, proxy, woken = made(twin, ["resource"])
+    held: list[Any] = []
+
+    def hold(handle: Any, section: Any, value: Any) -> Any:
+        section.end()
+        held.append(value)
+        return "held"
+
+    def method(name: str | None, function: Any) -> Any:
+        return twin.Method(name, function, hold)
+
+    space = {"append": method("append", list.append), "me": method(None, lambda it: it), "steps": method(None, iter)}
+    space["__slots__"] = ()
+    guarded = type("guarded list", (twin.Handle,), space)
+    handle = guarded(proxy)
+    seen: list[Any] = [repr(handle), handle.append("more"), handle.me() is handle, handle.steps(), len(held), handle.__withs__]
+    section, target = handle.__begin__()
+    inner = guarded(handle, ["inner"], section)
+    seen += [target, inner.me() is inner, inner.append("x"), inner.__root__ is handle, handle.__closed__]
+    seen += [handle.__hand_out__(section, 5, hold), repr(section), told(guarded, handle)]
+    seen += [
+        told(guarded, "no proxy"),
+        told(guarded, handle, 1),
+        kind(method, 1, len),
+        told(guarded.append, 1),
+        kind(guarded.append),
+    ]
+    seen += [guarded.append.__name__, guarded.append.__wrapped__ is list.append, repr(guarded.append), guarded.append.__doc__]
+    seen += [guarded.append.__qualname__, repr(handle.append).replace("_core_py", "_core"), len(cell.sections(0, 9))]
+    cell.publish(["new"])
+    seen += [told(inner.me), handle.append("more")]
+    cell.deny()
+    seen += [told(handle.append, "x"), repr(handle), told(copy.copy, handle)]
+    handle.__close__()
+    seen += [told(handle.append, "x"), repr(handle), handle.__closed__, woken]
+    return seen
+
+
+def what_goes_on(twin: ModuleType) -> Any:
+    lock = threading.Lock()
+    values = [
+        None,
+        1,
+        "x",
+        [],
+        (),
+        {},
+        memoryview(b""),
+        object(),
+        int,
+        len,
+        [].append,
+        [].__len__,
+        iter([]),
+        lock,
+        (i for i in []),
+    ]
+    return [twin.is_inner(value) for value in values]
+
+
+SCENES = [guarded_calls, what_goes_on]
+SCENES += [a_life, a_refusal, an_ended_section, a_closed_proxy, who_is_inside, a_dropped_section, wrong_arguments, copies]
 SCENES += [a_traced_cell, generics, what_can_be_referred_to_weakly, a_fork]
 
 

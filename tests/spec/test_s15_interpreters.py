@@ -16,11 +16,12 @@ from tests.support import Call, until
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 USE = """
     import threading
-    from ref_proxy import BACKEND, Provider, Revoked
+    from ref_proxy import BACKEND, Provider, Revoked, guarded
     assert BACKEND == {backend!r}, BACKEND
     log = []
     provider = Provider(["a resource"], release=lambda _: log.append("released"), name="line")
     proxy = provider.proxy("reader")
+    assert guarded(proxy).copy() == ["a resource"]
     inside = threading.Event()
     leave = threading.Event()
     def read():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ref_proxy import Provider, Proxy, Section
+from ref_proxy import Provider, Proxy, Section, guarded
 from ref_proxy.srcu import Domain
 
 
@@ -43,6 +43,14 @@ def consumer(proxy: Proxy[Port], section: Section[Port]) -> None:
     section.end(port)  # error
     with proxy:  # error
         pass
+
+
+def existing_code(port: Port, proxy: Proxy[Port]) -> None:
+    guarded(port)  # error
+    guarded(Provider(port))  # error
+    guarded(proxy).read()  # error
+    guarded(proxy).access()  # error
+    guarded(proxy, name="reader")  # error
 
 
 def wider_will_not_do(proxy: Proxy[object], section: Section[Port | None]) -> None:

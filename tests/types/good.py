@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import assert_type
 
-from ref_proxy import BACKEND, Blocker, Provider, Proxy, Revocation, Revoked, RevokeTimeout, Section
+from ref_proxy import BACKEND, Blocker, Provider, Proxy, Revocation, Revoked, RevokeTimeout, Section, guarded
 from ref_proxy.srcu import Domain
 
 
@@ -65,6 +65,20 @@ def by_hand(proxy: Proxy[Port]) -> None:
     section.detach()
     section.end()
     assert_type(proxy.try_access(), Section[Port | None])
+
+
+def unchanged(port: Port) -> int:
+    return port.write(b"ping")
+
+
+def existing_code(proxy: Proxy[FastPort], streams: Provider[io.BytesIO]) -> int:
+    port = guarded(proxy)
+    assert_type(port, FastPort)
+    port.close()
+    with guarded(streams.proxy()) as stream:
+        assert_type(stream, io.BytesIO)
+        assert_type(stream.read(), bytes)
+    return unchanged(guarded(proxy))
 
 
 def narrower_will_do(proxy: Proxy[FastPort], section: Section[FastPort]) -> tuple[Proxy[Port], Section[Port | None]]:

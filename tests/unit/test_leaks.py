@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from ref_proxy import Provider, Revoked, RevokeTimeout, waiting
+from ref_proxy import Provider, Revoked, RevokeTimeout, guarded, waiting
 from ref_proxy.srcu import Domain
 from tests.support import until
 
@@ -47,6 +47,7 @@ def everything():
     provider.blockers()
     section.end()
     repr((provider, named, section))
+    through_guarded()
     provider.revoke()
     provider.revoke()
     named.try_access()
@@ -64,6 +65,49 @@ def everything():
     del dropped
     section.end()
     Cyclic()
+
+
+class Line:
+    def words(self, *rest, **more):
+        yield rest, more
+
+    async def read(self):
+        return iter([1])
+
+    def fail(self):
+        raise KeyError
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+
+def through_guarded():
+    provider = Provider(Line(), name="line")
+    port = guarded(provider.proxy())
+    with port, suppress(KeyError):
+        port.extra = list(port.words(1, 2, 3, 4, 5, 6, 7, 8, 9, a=1))
+        port.fail()
+    port.words()  # dropped
+    next(port.words())
+    reading = port.read()
+    with suppress(StopIteration):
+        reading.send(None)
+    with suppress(AttributeError):
+        port.missing  # noqa: B018
+    copied, taken = port.extra.copy, port.words
+    provider.replace(Line())
+    with suppress(Revoked):
+        copied()
+    provider.revoke()
+    for refused in (taken, port.words, port.__exit__):
+        with suppress(Revoked):
+            refused()
+    port.close()
+    with suppress(ValueError):
+        port.words()
 
 
 def counts() -> tuple[int, int]:
