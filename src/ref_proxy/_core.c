@@ -1025,7 +1025,7 @@ static HOT Section *handle_begin(Handle *self, PyObject **target) {
     return section;
 }
 
-/* What the caller gets for `value`, both references of which are taken over, in the end of the section. */
+/* End the section, and return what the caller gets for `value`; or have `hold` do both. Steals the references to the two. */
 static HOT PyObject *handle_hand_out(Handle *self, State *state, Section *section, PyObject *value, PyObject *hold) {
     PyObject *handed = value;
     if (unlikely(value == (self->inner != NULL ? self->inner : section->gift)))
@@ -1057,7 +1057,7 @@ static PyObject *handle_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
                                      state->section_type, &section))
         return NULL;
     Handle *parent = NULL;
-    if (inner != NULL) {
+    if (inner != NULL && inner != Py_None) {
         if (section == NULL || !PyObject_TypeCheck(from, state->handle_type))
             return PyErr_Format(PyExc_TypeError, "a handle on something inner needs the handle that it came from, and a section");
         parent = (Handle *)from;
@@ -1072,8 +1072,12 @@ static PyObject *handle_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         self->proxy = (Proxy *)Py_NewRef(parent->proxy);
         self->root = (Handle *)Py_NewRef(parent->root != NULL ? parent->root : parent);
         self->inner = Py_NewRef(inner);
-        Publication *publication = load(&section->publication);
-        self->number = publication == NULL ? 0 : publication->number;
+        if (section->stripe != NULL) {
+            lock(&section->stripe->lock); /* else it could be ended, and the publication be gone, in the middle of this */
+            Publication *publication = load(&section->publication);
+            self->number = publication == NULL ? 0 : publication->number;
+            unlock(&section->stripe->lock);
+        }
     }
     self->withs = PyDict_New();
     if (self->withs == NULL)
@@ -1150,7 +1154,7 @@ static PyObject *method_vectorcall(Method *self, PyObject *const *args, size_t n
         return PyErr_Format(PyExc_TypeError, "the guarded method %R is called on a guarded object", self->name);
     Handle *handle = (Handle *)args[0];
 
-    /* A copy, in which the resource is in the place of the guarded object, with one more before it for whom it goes to. */
+    /* A copy, with the resource in the place of the guarded object, and with room before it for whoever is called. */
     PyObject *few[8], **copy = few;
     size_t count = (size_t)nargs + (kwnames == NULL ? 0 : (size_t)PyTuple_GET_SIZE(kwnames));
     if (unlikely(count >= sizeof(few) / sizeof(few[0])) && (copy = PyMem_New(PyObject *, count + 1)) == NULL)
@@ -1222,7 +1226,7 @@ static PyObject *method_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         /* A method in C, of a type that nobody can change, whose objects have no attributes of their own. */
         if (name != Py_None && Py_IS_TYPE(function, &PyMethodDescr_Type)) {
             PyTypeObject *of = PyDescr_TYPE(function);
-            if (of->tp_flags & Py_TPFLAGS_IMMUTABLETYPE && of->tp_dictoffset == 0 && of->tp_getattro == PyObject_GenericGetAttr)
+            if ((of->tp_flags & Py_TPFLAGS_IMMUTABLETYPE) && of->tp_dictoffset == 0 && of->tp_getattro == PyObject_GenericGetAttr)
                 self->direct = of;
         }
     }

@@ -787,8 +787,11 @@ def test_a_with_on_what_it_closes_gives_up_the_handle_and_leaves_the_resource_to
     ):
         provider = provide(resource)
         port = guarded(provider.proxy())
-        with port as inside, port:
+        with port as inside:
+            with port:
+                pass
             assert inside is port
+            assert repr(port).endswith("live>"), resource  # the last one that is left gives it up
         assert repr(port).endswith("closed>"), resource
         assert not closed(resource), resource
         assert provider.blockers() == []
