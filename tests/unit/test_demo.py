@@ -277,6 +277,12 @@ class without_draining(Device):
             removal._run_release()
         return self._take_apart()
 
+class one_line_after_the_other(Device):
+    def remove(self, timeout=None):
+        for provider in self._tree():
+            provider.revoke(timeout)
+        return super().remove(timeout)
+
 class without_denying(Device):
     undenied = []
     def provide(self, line, **options):
@@ -347,6 +353,7 @@ SEEDED = {"make": RUN, "cancelling": LET_IN.format("aio", "cancelling"), "guarde
     ("fault", "phrases"),
     [
         ("make=without_draining", ["releases while somebody was inside", "uses after close"]),
+        ("make=one_line_after_the_other", ["accesses granted after the denial", "releases while somebody was inside"]),
         ("make=without_denying", ["accesses granted after the denial", "uses after close"]),
         ("make=without_patience", ["removals that timed out"]),
         ("make=without_releasing", ["lines not released"]),

@@ -33,7 +33,7 @@ class Remover(Protocol):
 
 
 class Unprotected:
-    """Half of the time the readers are woken first, by `cancel_read()`, as careful people do; half of the time not."""
+    """Half of the time those in threads are woken first, by `cancel_read()`, as careful people do; tasks are never told."""
 
     def __init__(self, tally: Tally, bystander: Bystander, random: Random) -> None:
         self._tally = tally

@@ -48,7 +48,6 @@ class Visit:
         self._who = who
         self._ledger = ledger
         self._error: BaseException | None = None
-        self._look()
 
     def _look(self) -> None:
         """Before each access."""
