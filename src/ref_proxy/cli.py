@@ -30,8 +30,8 @@ def _seconds(text: str) -> float:
 def _add_demo(parsers: Parsers) -> None:
     parser = parsers.add_parser(
         "demo",
-        help="unplug a serial line hundreds of times while six consumers read from it, with ref_proxy and without",
-        description="Unplug a serial line hundreds of times while six consumers read from it, with ref_proxy and without, and "
+        help="unplug a serial line hundreds of times while nine consumers use it, with ref_proxy and without",
+        description="Unplug a serial line hundreds of times while nine consumers use it, with ref_proxy and without, and "
         "count all that happens. Exit status: 0 when every promise was kept, 1 when one was broken, 2 when it could not be run.",
     )
     parser.add_argument("--seconds", type=_seconds, default=6.0, metavar="S", help="how long each of the two storms lasts (6)")

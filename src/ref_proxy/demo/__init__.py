@@ -1,15 +1,21 @@
-"""`ref-proxy demo`: a serial line that is unplugged hundreds of times while six consumers read from it.
+"""`ref-proxy demo`: an instrument that is unplugged hundreds of times while nine consumers use its three serial lines.
 
 The same storm is run twice, with ref_proxy and without, and all that happens in either is counted. To be read in this order:
 
     record      what the instrument says: numbered, checksummed records, and the decoder that finds faults in them
-    instrument  the other end of the line, a process of its own, behind a pseudo-terminal that it really hangs up
-    line        the resource: a pyserial port, and how its readers are woken
-    hub         where consumers wait for the next line
-    ledger      the checker's book on one line, which trusts nobody
-    consumer    those who read, through pyserial or as an event loop does
+    instrument  the other end of the lines, a process of its own; `outlet`: a pseudo-terminal that it really hangs up
+    line        a resource: a pyserial port for several readers, and how these are woken
+    ports       other ones: for tasks, and for old code
+    ledger      the checker's book on one line, which trusts nobody; `visit`: what it writes down there of each access
+    plug        all the lines of one device
+    hub         where consumers wait for the next plug
+    consumer    those who read in threads, through pyserial or with `select`
+    coroutines  those who are tasks of asyncio
+    veteran     old code: it uses what it takes for a pyserial port
+    roster      who is there, and how each is let in to its line
     bystander   the rest of the application: it takes the descriptor numbers that a closed line sets free
-    remover     how a line is removed: by a Provider, or as it is done today
+    actions     what is to be undone when the device is gone
+    remover     how the lines are removed as it is done today; `protected`: by a `Device`
     manager     plugs in, hands out, removes, again and again
     storm       all of them together, for some seconds
     tally       what came of it, and which promises were broken

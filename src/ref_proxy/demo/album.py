@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from .ledger import Span
 
@@ -22,13 +22,14 @@ class Marks(NamedTuple):
     interrupted: float
     drained: float
     released: float
+    undone: float
 
 
 class Picture(NamedTuple):
     kind: str
     inside: int
     marks: Marks
-    spans: Collection[Span]  # of the whole line, and still being written to when the picture is taken
+    spans: Mapping[str, Collection[Span]]  # by the line, and still being written to when the picture is taken
 
 
 class Album:
@@ -44,5 +45,5 @@ class Album:
 
     def typical(self) -> Picture | None:
         """The one whose removal took the median time: neither the best nor the worst."""
-        ordered = sorted(self._pictures, key=lambda each: each.marks.released - each.marks.called)
+        ordered = sorted(self._pictures, key=lambda each: each.marks.undone - each.marks.called)
         return ordered[len(ordered) // 2] if ordered else None

@@ -9,16 +9,15 @@ from random import SystemRandom
 from typing import TYPE_CHECKING
 
 from .._backend import BACKEND
-from ..provider import Provider
+from ..device import Device
 from . import apart, show, storm
-from .consumer import ROSTER
 from .source import NoDevice
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from .album import Album
-    from .remover import Make
+    from .protected import Make
     from .tally import Tally
 
 __all__ = ["BROKEN", "KEPT", "UNUSABLE", "run"]
@@ -35,9 +34,9 @@ def run(
     plot: str | None = None,
     device: str | None = None,
     baud: int = 115200,
-    make: Make = Provider,
+    make: Make = Device,
 ) -> int:
-    """Run the whole demo; returns the exit status. `make`: what makes the providers, so that a faulty one can be tried.
+    """Run the whole demo; returns the exit status. `make`: what makes the devices, so that a faulty one can be tried.
 
     Raises: `ModuleNotFoundError` for an extra that is missing, before anything is done.
     """
@@ -47,7 +46,7 @@ def run(
     seed = SystemRandom().getrandbits(32) if seed is None else seed
     config = storm.Config(seconds, seed, device=device, baud=baud)
     console.print(
-        f"ref-proxy demo: {len(ROSTER)} consumers of {device or 'an instrument'}, seed {seed}, "
+        f"ref-proxy demo: {len(config.roster)} consumers of {device or 'an instrument'}, seed {seed}, "
         f"{platform.python_implementation()} {platform.python_version()}, backend {BACKEND}"
     )
     try:

@@ -7,21 +7,25 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from contextlib import AbstractContextManager
+    from typing import Any
 
     from .ledger import Ledger
-    from .line import Line
 
-    Access = Callable[[], AbstractContextManager[Line]]
+__all__ = ["Hub", "Offer", "Ticket"]
 
-__all__ = ["Hub", "Ticket"]
+
+class Offer(NamedTuple):
+    """How a consumer reaches its line, and the checker's book on that; not the line itself."""
+
+    access: Callable[[], Any]  # what it returns is for `with`, `async with`, or to be called, as the consumer is one who does
+    ledger: Ledger
 
 
 class Ticket(NamedTuple):
-    """What a consumer gets: how to reach the line, and the checker's book on it; not the line itself."""
+    """What a consumer gets of the line with this number."""
 
     number: int
-    access: Access
+    access: Callable[[], Any]
     ledger: Ledger
 
 
@@ -31,14 +35,13 @@ class Hub:
         self._number = 0
         self._failed = 0
         self._stopped = False
-        self._accesses: Mapping[str, Access] = {}
-        self._ledger: Ledger | None = None
+        self._offers: Mapping[str, Offer] = {}
 
-    def publish(self, accesses: Mapping[str, Access], ledger: Ledger) -> int:
-        """Hand out a new line; returns its number."""
+    def publish(self, offers: Mapping[str, Offer]) -> int:
+        """Hand out new lines, by the consumers' names; returns the number of their plug."""
         with self._changed:
             self._number += 1
-            self._accesses, self._ledger = accesses, ledger
+            self._offers = offers
             self._changed.notify_all()
             return self._number
 
@@ -46,9 +49,7 @@ class Hub:
         """Wait for a line that is newer than `after`; None when the storm is over."""
         with self._changed:
             self._changed.wait_for(lambda: self._stopped or self._number > after)
-            if self._stopped or self._ledger is None:
-                return None
-            return Ticket(self._number, self._accesses[who], self._ledger)
+            return None if self._stopped else Ticket(self._number, *self._offers[who])
 
     def report(self, number: int) -> None:
         """Say that reads from this line fail."""

@@ -16,6 +16,7 @@ class Outcome(Enum):
 
     READ = "read"
     INTERRUPTED = "interrupted"
+    CANCELLED = "cancelled"
     REFUSED = "refused"
     HUNG_UP = "hung up"
     FAILED = "failed"

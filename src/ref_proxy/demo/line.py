@@ -46,7 +46,7 @@ class Line:
                 self._heed()
 
     def fileno(self) -> int:
-        """The descriptor, for event loops: they watch it together with `waker`, then call `take()`."""
+        """The descriptor, for event loops: they watch it together with `waker`, then read from it while `taking()`."""
         descriptor: int = self._serial.fileno()
         return descriptor
 

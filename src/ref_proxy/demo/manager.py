@@ -1,4 +1,4 @@
-"""The one who is told of plugs and unplugs: opens the line, hands it out, removes it, and begins anew."""
+"""The one who is told of plugs and unplugs: opens the lines, hands them out, removes them, and begins anew."""
 
 from __future__ import annotations
 
@@ -23,11 +23,10 @@ class Manager(Thread):
 
     def run(self) -> None:
         try:
-            while not self._hub.stopped and (opened := self._source.open()) is not None:
-                line, ledger = opened
-                number = self._hub.publish(self._remover.offer(line, ledger), ledger)
+            while not self._hub.stopped and (plug := self._source.open()) is not None:
+                number = self._hub.publish(self._remover.offer(plug))
                 failed = self._hub.failed(number, self._source.dwell())
-                self._remover.remove(self._source.unplug(ledger, failed=failed))
+                self._remover.remove(self._source.unplug(plug, failed=failed))
         except Exception as error:  # told to the one who joins this thread
             self.error = error
         finally:

@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from .consumer import OVERSTAY
+from .plug import ASYNCIO, OLD, THREADS
 from .source import ADMINISTRATOR, GONE, HUNG_UP_IDLE, HUNG_UP_MIDWAY
 from .tally import Steps
+from .visit import OVERSTAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
@@ -29,11 +30,15 @@ __all__ = ["make_console", "progress", "removals_table", "results_table", "steps
 WIDTH = 100  # of a log file, which has none of its own
 KINDS = (HUNG_UP_IDLE, HUNG_UP_MIDWAY, GONE, ADMINISTRATOR)
 WORK: tuple[Row, ...] = (
-    ("accesses granted", lambda tally: tally.counts.granted),
+    ("accesses granted to threads", lambda tally: tally.granted.get(THREADS, 0)),
+    ("accesses granted to asyncio tasks", lambda tally: tally.granted.get(ASYNCIO, 0)),
+    ("accesses granted to old code", lambda tally: tally.granted.get(OLD, 0)),
     ("accesses refused", lambda tally: tally.counts.refused),
     ("accesses interrupted", lambda tally: tally.counts.interrupted),
+    ("accesses cancelled, and out as Revoked", lambda tally: tally.counts.cancelled),
     ("accesses ended by the hang-up", lambda tally: tally.counts.hung_up),
     ("records read", lambda tally: tally.counts.records),
+    ("actions run", lambda tally: tally.actions),
 )
 FAULTS: tuple[Row, ...] = (
     ("records with a wrong checksum", lambda tally: tally.counts.wrong),
@@ -43,6 +48,8 @@ FAULTS: tuple[Row, ...] = (
     ("accesses granted after removal had begun", lambda tally: tally.counts.granted_late),
     ("lines closed while somebody was inside", lambda tally: tally.released_inside),
     ("lines closed twice, or not at all", lambda tally: tally.released_again + tally.never_released),
+    ("actions run while a line was in use, or open", lambda tally: tally.actions_early),
+    ("unplugs whose actions ran twice, or not all", lambda tally: tally.actions_amiss),
     ("removals that timed out", lambda tally: tally.timeouts),
     ("bystander's data read by somebody else", lambda tally: tally.robbed),
     (f"reads asleep {OVERSTAY * 1000:.0f} ms after the close", lambda tally: tally.counts.overstayed),
@@ -90,7 +97,7 @@ def results_table(with_it: Tally, without: Tally | None) -> Table:
     for what, figure in FAULTS:
         _add(table, what, [figure(tally) for tally in tallies], faults=True)
     for name in sorted({name for tally in tallies for name in tally.counts.errors}):
-        _add(table, f"reads that raised {name}", [tally.counts.errors.get(name, 0) for tally in tallies], faults=True)
+        _add(table, f"uses that raised {name}", [tally.counts.errors.get(name, 0) for tally in tallies], faults=True)
     return table
 
 
@@ -108,7 +115,9 @@ def steps_table(steps: Sequence[Steps]) -> Table:
     table.add_column(f"step, ms, over {len(steps):,} unplugs", min_width=44)
     for name in ("median", "p90", "max"):
         table.add_column(name, justify="right")
-    rows = [(name, [getattr(each, name) * 1000 for each in steps]) for name in ("deny", "interrupt", "drain", "release")]
+    rows = [
+        (name, [getattr(each, name) * 1000 for each in steps]) for name in ("deny", "interrupt", "drain", "release", "actions")
+    ]
     rows.append(("altogether", [sum(each[2:]) * 1000 for each in steps]))
     for name, times in rows:
         ordered = sorted(times)
@@ -119,9 +128,9 @@ def steps_table(steps: Sequence[Steps]) -> Table:
 
 def removals_table(steps: Sequence[Steps]) -> Table:
     """Every single one."""
-    table = Table(box=HORIZONTALS, show_edge=False, pad_edge=False)
-    for name in ("unplug", "kind", "inside", "deny", "interrupt", "drain", "release"):
-        table.add_column(name, justify="left" if name == "kind" else "right", no_wrap=True)
+    table = Table(box=HORIZONTALS, show_edge=False, pad_edge=False, padding=0)
+    for name in ("unplug", "kind", "inside", "deny", "interrupt", "drain", "release", "actions"):
+        table.add_column(name, justify="left" if name == "kind" else "right", no_wrap=name != "kind")
     for number, each in enumerate(steps, 1):
         table.add_row(str(number), each.kind, str(each.inside), *(f"{step * 1000:.3f}" for step in each[2:]))
     return table

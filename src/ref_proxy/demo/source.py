@@ -7,8 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from .child import Child
-from .ledger import Ledger
-from .line import Line
+from .plug import LINES, Plug
 from .record import RawDecoder, RecordDecoder
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
     from .hub import Hub
 
-__all__ = ["ADMINISTRATOR", "GONE", "HUNG_UP_IDLE", "HUNG_UP_MIDWAY", "Device", "Instrument", "NoDevice", "Source"]
+__all__ = ["ADMINISTRATOR", "GONE", "HUNG_UP_IDLE", "HUNG_UP_MIDWAY", "Hardware", "Instrument", "NoDevice", "Source"]
 
 HUNG_UP_IDLE = "hung up in a pause, readers blocked"
 HUNG_UP_MIDWAY = "hung up in the middle of a record"
@@ -33,15 +32,15 @@ class NoDevice(Exception):
 
 
 class Source(Protocol):
-    def open(self) -> tuple[Line, Ledger] | None:
-        """Open the line, after plugging it in where need be. None: the storm was over first."""
+    def open(self) -> Plug | None:
+        """Open the lines, after plugging them in where need be. None: the storm was over first."""
 
     def dwell(self) -> float:
-        """How long to leave it in peace, in seconds."""
+        """How long to leave them in peace, in seconds."""
         ...
 
-    def unplug(self, ledger: Ledger, *, failed: bool) -> str:
-        """What happens to the line now: pull the plug, or do nothing, since an administrator wants it. Returns its name."""
+    def unplug(self, plug: Plug, *, failed: bool) -> str:
+        """What happens to them now: pull the plug, or do nothing, since an administrator wants it. Returns its name."""
         ...
 
     def end(self) -> None: ...
@@ -51,38 +50,38 @@ class Instrument:
     def __init__(self, seed: int, random: Random) -> None:
         self._child = Child("ref_proxy.demo.instrument", str(seed))
         self._random = random
-        self._path = ""
-        self._plug = 0
+        self._paths: list[str] = []
+        self._plugs: list[int] = []
 
-    def open(self) -> tuple[Line, Ledger] | None:
-        fresh = not self._path
+    def open(self) -> Plug | None:
+        fresh = not self._paths
         if fresh:
-            self._child.send("plug")
-            _, self._path, plug = self._child.receive(ANSWER).split()
-            self._plug = int(plug)
-        line = Line(self._path, 115200, RecordDecoder(self._plug))
+            self._child.send(f"plug {len(LINES)}")
+            _, *answer = self._child.receive(ANSWER).split()
+            self._paths, self._plugs = answer[::2], [int(plug) for plug in answer[1::2]]
+        plug = Plug(self._paths, 115200, map(RecordDecoder, self._plugs))
         if fresh:
             self._child.send("stream")
-        return line, Ledger()
+        return plug
 
     def dwell(self) -> float:
         return self._random.uniform(0.002, 0.02)
 
-    def unplug(self, ledger: Ledger, *, failed: bool) -> str:
+    def unplug(self, plug: Plug, *, failed: bool) -> str:
         kind = self._random.choice([HUNG_UP_IDLE, HUNG_UP_MIDWAY, ADMINISTRATOR])
         if kind != ADMINISTRATOR:
-            ledger.hung_up = True
+            plug.hang_up()
             self._child.send("unplug record" if kind == HUNG_UP_MIDWAY else "unplug pause")
             self._child.receive(ANSWER)
-            self._path = ""
+            self._paths = []
         return kind
 
     def end(self) -> None:
         self._child.end()
 
 
-class Device:
-    """Real hardware: nothing is written to it, nothing is known of what it says, and it may go at any time."""
+class Hardware:
+    """One real line: nothing is written to it, nothing is known of what it says, and it may go at any time."""
 
     def __init__(self, path: str, baud: int, random: Random, hub: Hub) -> None:
         self._path = path
@@ -91,11 +90,11 @@ class Device:
         self._hub = hub
         self._seen = False
 
-    def open(self) -> tuple[Line, Ledger] | None:
+    def open(self) -> Plug | None:
         deadline = monotonic() + RETURN
         while not self._hub.stopped:
             try:
-                line = Line(self._path, self._baud, RawDecoder())
+                plug = Plug([self._path], self._baud, [RawDecoder()])
             except (OSError, termios.error) as error:  # the latter, where it vanishes while it is opened
                 if not self._seen:
                     raise NoDevice(f"{self._path} cannot be opened: {error}") from error
@@ -104,15 +103,14 @@ class Device:
                 self._hub.wait_stopped(LOOK)
                 continue
             self._seen = True
-            ledger = Ledger()
-            ledger.hung_up = True  # as far as anybody knows
-            return line, ledger
+            plug.hang_up()  # as far as anybody knows
+            return plug
         return None
 
     def dwell(self) -> float:
         return self._random.uniform(0.02, 0.2)
 
-    def unplug(self, ledger: Ledger, *, failed: bool) -> str:
+    def unplug(self, plug: Plug, *, failed: bool) -> str:
         return GONE if failed else ADMINISTRATOR
 
     def end(self) -> None:

@@ -1,27 +1,33 @@
-"""One storm: six consumers, a bystander, a manager, for some seconds; then everybody is called home, and counted."""
+"""One storm: all the consumers, a bystander, a manager, for some seconds; then everybody is called home, and counted."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from random import Random
+from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from ..provider import Provider
+from ..device import Device
 from .bystander import Bystander
-from .consumer import ROSTER
+from .consumer import Reader
+from .coroutines import Coroutine, run_all
 from .hub import Hub
 from .manager import Manager
-from .remover import Protected, Unprotected
-from .source import Device, Instrument, NoDevice
-from .tally import Counts, Tally
+from .plug import LINES, THREADS
+from .protected import Protected
+from .remover import Unprotected
+from .roster import having
+from .source import Hardware, Instrument, NoDevice
+from .tally import Counts, Tally, bump
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .album import Album
-    from .consumer import Consumer
-    from .remover import Make, Remover
+    from .protected import Make
+    from .remover import Remover
+    from .roster import Place
     from .source import Source
 
     Watch = Callable[[Tally], bool | None]
@@ -42,9 +48,14 @@ class Config:
     device: str | None = None
     baud: int = 115200
 
+    @property
+    def roster(self) -> list[Place]:
+        """Those who have a line: of real hardware there is but the first one."""
+        return having(LINES if self.device is None else [THREADS])
 
-def run(config: Config, watch: Watch, make: Make = Provider) -> tuple[Tally, Album | None]:
-    """Run it, and tell `watch` the figures so far every now and then; True from it is enough. `make`: what makes the providers.
+
+def run(config: Config, watch: Watch, make: Make = Device) -> tuple[Tally, Album | None]:
+    """Run it, and tell `watch` the figures so far every now and then; True from it is enough. `make`: what makes the devices.
 
     Raises: `NoDevice` when it could not begin. Whatever ends it early later on is in the tally.
     """
@@ -53,7 +64,7 @@ def run(config: Config, watch: Watch, make: Make = Provider) -> tuple[Tally, Alb
     random = Random(f"{config.seed} manager")
     source: Source
     path = config.device
-    source = Instrument(config.seed, random) if path is None else Device(path, config.baud, random, hub)
+    source = Instrument(config.seed, random) if path is None else Hardware(path, config.baud, random, hub)
     album: Album | None = None
     remover: Remover
     if config.protected:
@@ -62,9 +73,9 @@ def run(config: Config, watch: Watch, make: Make = Provider) -> tuple[Tally, Alb
     else:
         remover = Unprotected(tally, bystander, random)
     manager = Manager(hub, source, remover)
-    consumers = [place.kind(place.name, hub) for place in ROSTER]
+    consumers: list[Reader | Coroutine] = [place.kind(place.name, place.line, hub) for place in config.roster]
     try:
-        for thread in (bystander, *consumers, manager):
+        for thread in (bystander, *_threads(consumers), manager):
             thread.start()
         hub.wait_begun()  # the instrument takes its time to start
         deadline = monotonic() + config.seconds
@@ -72,7 +83,9 @@ def run(config: Config, watch: Watch, make: Make = Provider) -> tuple[Tally, Alb
             manager.join(min(left, GLANCE))
             if watch(_total(tally, consumers, bystander)):
                 break
-        dead = [thread.name for thread in (bystander, *consumers) if not thread.is_alive()]
+        dead = [consumer.name for consumer in consumers if consumer.home.is_set()]
+        if not bystander.is_alive():
+            dead.append(bystander.name)
         if dead and not hub.stopped:  # asked in this order: who ends because the storm does has not died
             tally.cut_short = f"died in the storm: {', '.join(dead)}"
     finally:
@@ -91,16 +104,25 @@ def run(config: Config, watch: Watch, make: Make = Provider) -> tuple[Tally, Alb
     return _total(tally, consumers, bystander), album
 
 
-def _call_home(tally: Tally, consumers: list[Consumer], patience: float) -> None:
+def _threads(consumers: list[Reader | Coroutine]) -> list[Thread]:
+    """One for each, but one for all that share an event loop."""
+    coroutines = [each for each in consumers if isinstance(each, Coroutine)]
+    threads = [Thread(target=each.run, name=each.name, daemon=True) for each in consumers if isinstance(each, Reader)]
+    return [*threads, Thread(target=run_all, args=[coroutines], name="event loop", daemon=True)]
+
+
+def _call_home(tally: Tally, consumers: list[Reader | Coroutine], patience: float) -> None:
     deadline = monotonic() + patience
     for consumer in consumers:
-        consumer.join(max(0.0, deadline - monotonic()))
-    tally.asleep = sum(consumer.is_alive() for consumer in consumers)
+        consumer.home.wait(max(0.0, deadline - monotonic()))
+    tally.asleep = sum(not consumer.home.is_set() for consumer in consumers)
 
 
-def _total(tally: Tally, consumers: list[Consumer], bystander: Bystander) -> Tally:
-    counts = Counts()
+def _total(tally: Tally, consumers: list[Reader | Coroutine], bystander: Bystander) -> Tally:
+    counts, granted = Counts(), dict[str, int]()
     for consumer in consumers:
         counts.add(consumer.counts)
+        bump(granted, consumer.line, consumer.counts.granted)
     # Copies, since the manager goes on writing.
-    return replace(tally, counts=counts, robbed=bystander.robbed, removals=dict(tally.removals), steps=list(tally.steps))
+    removals, steps = dict(tally.removals), list(tally.steps)
+    return replace(tally, counts=counts, granted=granted, robbed=bystander.robbed, removals=removals, steps=steps)

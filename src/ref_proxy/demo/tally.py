@@ -23,6 +23,7 @@ class Counts:
     granted: int = 0
     refused: int = 0
     interrupted: int = 0
+    cancelled: int = 0  # in an event loop, and out as `Revoked`
     hung_up: int = 0
     records: int = 0
     wrong: int = 0
@@ -51,7 +52,7 @@ class Counts:
 
 
 class Steps(NamedTuple):
-    """One removal by `revoke()`: how long each of its steps took, in seconds, and how many were inside when it began."""
+    """One removal by `remove()`: how long each of its steps took, in seconds, and how many were inside when it began."""
 
     kind: str
     inside: int
@@ -59,6 +60,7 @@ class Steps(NamedTuple):
     interrupt: float
     drain: float
     release: float
+    actions: float
 
 
 @dataclass
@@ -66,11 +68,15 @@ class Tally:
     """All of a storm's."""
 
     counts: Counts = field(default_factory=Counts)
+    granted: dict[str, int] = field(default_factory=dict)  # by the line's name
     removals: dict[str, int] = field(default_factory=dict)  # by their kind
     steps: list[Steps] = field(default_factory=list)
     released_inside: int = 0
     released_again: int = 0
     never_released: int = 0
+    actions: int = 0
+    actions_early: int = 0
+    actions_amiss: int = 0
     timeouts: int = 0
     robbed: int = 0  # what the bystander wrote for itself, and somebody else read
     asleep: int = 0  # consumers that did not come back at the end
@@ -92,11 +98,13 @@ class Tally:
             (counts.granted_late, "accesses granted after the denial"),
             (self.released_inside, "releases while somebody was inside"),
             (self.released_again, "lines released more than once"),
-            (self.never_released, "lines not released when revoke() returned"),
-            (self.timeouts, "revokes that timed out"),
+            (self.never_released, "lines not released when remove() returned"),
+            (self.actions_early, "actions run before all lines were released"),
+            (self.actions_amiss, "unplugs whose actions did not run once each, the last one first"),
+            (self.timeouts, "removals that timed out"),
             (self.robbed, "descriptors of the bystander that were read by somebody else"),
             (self.asleep, "consumers that never came back"),
-            *((number, f"reads that failed with {name}") for name, number in sorted(counts.errors.items())),
+            *((number, f"uses that failed with {name}") for name, number in sorted(counts.errors.items())),
         ]
         phrases = [f"{number} {what}" for number, what in found if number]
         if not self.unplugs or not (counts.records or silent):
