@@ -757,3 +757,13 @@ def test_a_removal_waits_for_a_section_that_does_not_block_in_the_socket(link):
     leave.set()
     call.result()
     assert provider.revoke(timeout=20)
+
+
+def test_what_cannot_be_provided_is_still_the_callers():
+    mine, peer = socket.socketpair()
+    with mine, peer:
+        for wrong in ({"name": 3}, {"on_gone": "revoke"}):
+            with pytest.raises(TypeError):
+                sockets.provide(mine, **wrong)
+        peer.send(b"ping")
+        assert mine.recv(4) == b"ping"

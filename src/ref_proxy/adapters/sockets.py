@@ -489,8 +489,11 @@ def provide(
             f"sockets.provide() takes over a plain socket, not a {type(sock).__module__}.{type(sock).__name__}, "
             "which would lose what it adds to one: provide() the socket underneath"
         )
-    shared = SharedSocket(sock)
-    shared.departure = Departure(on_gone)
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"the name of a socket must be a str or None, not {type(name).__name__}")
+    departure = Departure(on_gone)
+    shared = SharedSocket(sock)  # from here on it is the provider's, and nothing can be refused any more
+    shared.departure = departure
     provider = Provider[socket.socket](shared, interrupt=_interrupt, release=_release, name=name)
     shared.who = repr(provider.name)
     return shared.departure.watch(provider)
