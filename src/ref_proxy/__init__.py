@@ -14,6 +14,8 @@ True
 True
 """
 
+from . import aio as aio
+from . import srcu as srcu
 from ._backend import BACKEND, Proxy, Section
 from .device import Device
 from .dump import dump

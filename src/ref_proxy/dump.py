@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from . import report
 from ._backend import BACKEND
 from .provider import Revocation
+from .srcu import Domain
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -44,8 +45,6 @@ def dump(file: TextIO | None = None) -> None:
         if isinstance(removal, Revocation) and removal._final and not removal.done:
             state = "live" if removal._cell.live else "draining"
             lines += _told(f"provider {removal._cell.name!r}, {state}", removal.blockers())
-    from .srcu import Domain
-
     for domain in objects:
         if isinstance(domain, Domain) and (found := report.blockers(domain._cell, 0, domain._cell.number)):
             lines += _told(f"domain {domain.name!r}", found)

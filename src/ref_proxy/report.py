@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import _thread
-import sys
 from collections import namedtuple
 from typing import TYPE_CHECKING
 
-from . import tasks
+from . import stacks, tasks
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from logging import Logger
     from traceback import StackSummary
-    from types import FrameType
     from typing import Any
 
     from ._backend import Cell
@@ -75,22 +72,6 @@ class Blocker(namedtuple("Blocker", "provider proxy thread ident task detached w
 Blocker.__module__ = "ref_proxy"
 
 
-def _callers_frame() -> FrameType | None:
-    """Where this thread came into the package."""
-    frame: FrameType | None = sys._getframe()
-    while frame is not None and frame.f_globals.get("__package__") == __package__:
-        frame = frame.f_back
-    return frame
-
-
-def _extract(frame: FrameType | None) -> StackSummary:
-    import traceback
-
-    stack = traceback.StackSummary.extract(traceback.walk_stack(frame) if frame is not None else (), lookup_lines=False)
-    stack.reverse()
-    return stack
-
-
 def blockers(cell: Cell, first: int, last: int, waiting: float | None = None) -> list[Blocker]:
     """A record for each open section of the publications `first` to `last`.
 
@@ -102,10 +83,9 @@ def blockers(cell: Cell, first: int, last: int, waiting: float | None = None) ->
     import threading
 
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    frames: dict[int, FrameType | None] = dict(sys._current_frames())
-    frames[_thread.get_ident()] = _callers_frame()
-    stacks = {ident: _extract(frames.get(ident)) for ident in {section[1] for section in sections}}
-    held = _held_by_tasks({token for _, ident, _, _, token in sections if tasks.run_in(frames.get(ident))})
+    frames = stacks.of_threads({section[1] for section in sections})
+    stood = {ident: stacks.extract(each) for ident, each in frames.items()}
+    held = _held_by_tasks({token for _, ident, _, _, token in sections if tasks.run_in(frames.get(ident, ()))})
     found: list[Blocker] = []
     for proxy, ident, _, detached, token in sections:
         task = held.get(token)
@@ -118,7 +98,7 @@ def blockers(cell: Cell, first: int, last: int, waiting: float | None = None) ->
                 task=None if task is None else tasks.name(task),
                 detached=detached,
                 waiting=waiting,
-                stack=stacks[ident] if task is None else tasks.stack(task),
+                stack=tasks.stack(task) if task is not None else stood.get(ident) or stacks.extract(()),
                 began=_beginnings.get(token),
             )
         )
@@ -160,4 +140,4 @@ _beginnings: dict[int, StackSummary] = {}
 
 def note_beginning(token: int) -> None:
     """Remember where the caller stands, for the section that begins there."""
-    _beginnings[token] = _extract(_callers_frame())
+    _beginnings[token] = stacks.extract(stacks.callers())

@@ -11,8 +11,10 @@ from collections import deque
 from types import BuiltinMethodType, MethodType
 from typing import TYPE_CHECKING, cast
 
+from . import stacks
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from traceback import StackSummary
     from types import FrameType
     from typing import Any
@@ -69,13 +71,11 @@ def everywhere() -> list[Any]:
     return [each for each in gc.get_objects() if is_task(each)] if any(kinds) else []
 
 
-def run_in(frame: FrameType | None) -> bool:
-    """Whether a thread that stands in this frame runs an event loop. uvloop's leaves no frame: where it is loaded, any may."""
-    while frame is not None:
-        if frame.f_globals.get("__name__", "").partition(".")[0] in {"asyncio", "trio"}:
-            return True
-        frame = frame.f_back
-    return "uvloop" in sys.modules
+def run_in(frames: Iterable[FrameType]) -> bool:
+    """Whether a thread with these frames runs an event loop. uvloop's leaves none: where it is loaded, any thread may."""
+    return "uvloop" in sys.modules or any(
+        frame.f_globals.get("__name__", "").partition(".")[0] in {"asyncio", "trio"} for frame in frames
+    )
 
 
 def name(task: Any) -> str:
@@ -93,14 +93,13 @@ def _coroutines(task: Any) -> Iterator[Any]:
 
 def stack(task: Any) -> StackSummary:
     """Where it stands, outermost frame first, as `traceback` has it."""
-    import traceback
-
-    frames = [
-        frame
-        for each in _coroutines(task)
-        if (frame := next((getattr(each, f) for f in ("cr_frame", "gi_frame", "ag_frame") if hasattr(each, f)), None)) is not None
-    ]
-    return traceback.StackSummary.extract(((frame, frame.f_lineno) for frame in frames), lookup_lines=False)
+    with stacks.still:
+        frames = [
+            frame
+            for each in _coroutines(task)
+            if (frame := next((getattr(each, f) for f in ("cr_frame", "gi_frame", "ag_frame") if hasattr(each, f)), None))
+        ]
+    return stacks.extract(frames[::-1])
 
 
 def holds(task: Any, ids: Collection[int]) -> set[int]:

@@ -16,6 +16,7 @@ PACKAGE = ROOT / "src" / "ref_proxy"
 # A package stands on one floor, and its modules may import each other.
 FLOORS = {
     "errors": 0,
+    "stacks": 0,
     "_core": 1,
     "_core_py": 1,
     "waiting": 1,

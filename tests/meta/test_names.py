@@ -6,6 +6,8 @@ import importlib
 import inspect
 import pkgutil
 import re
+import subprocess
+import sys
 from collections import Counter
 from types import ModuleType
 from typing import Any
@@ -75,6 +77,11 @@ def test_what_is_promised_is_there_and_nothing_else() -> None:
     here = {name: dir(getattr(ref_proxy, name)) for name in PROMISED}
     assert [f"{name}.{each}" for name, names in PROMISED.items() for each in names if each not in here[name]] == []
     assert [each for each in DOMAIN if each not in dir(srcu.Domain)] == []
+
+
+def test_the_modules_for_users_come_with_the_face() -> None:
+    program = "import ref_proxy; ref_proxy.srcu.Domain, ref_proxy.aio.cancelling, ref_proxy.aio.wait_revoked"
+    assert subprocess.run([sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; {program}"]).returncode == 0
 
 
 def test_each_name_has_one_home() -> None:

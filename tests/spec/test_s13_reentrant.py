@@ -20,11 +20,18 @@ def every_instant():
     """A signal handler that makes an access, again and again, wherever the main thread happens to be."""
 
     def start(handler, interval=0.00005):
-        signal.signal(signal.SIGALRM, lambda *_: handler())
-        signal.setitimer(signal.ITIMER_REAL, interval, interval)
+        def on_signal(*_):
+            handler()
+            if not over:  # the next one only now: on a busy machine they would pile up
+                signal.setitimer(signal.ITIMER_REAL, interval)
 
+        signal.signal(signal.SIGALRM, on_signal)
+        signal.setitimer(signal.ITIMER_REAL, interval)
+
+    over: list[bool] = []
     old = signal.getsignal(signal.SIGALRM)
     yield start
+    over.append(True)
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, old)
 

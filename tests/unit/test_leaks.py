@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
+import asyncio
 import copy
 import gc
 import pickle
@@ -10,7 +12,7 @@ from contextlib import suppress
 
 import pytest
 
-from ref_proxy import Provider, Revoked, RevokeTimeout, guarded, waiting
+from ref_proxy import Device, Provider, Revoked, RevokeDeadlock, RevokeTimeout, aio, guarded, waiting
 from ref_proxy.srcu import Domain
 from tests.support import until
 
@@ -48,6 +50,7 @@ def everything():
     section.end()
     repr((provider, named, section))
     through_guarded()
+    a_device()
     provider.revoke()
     provider.revoke()
     named.try_access()
@@ -65,6 +68,42 @@ def everything():
     del dropped
     section.end()
     Cyclic()
+
+
+def a_device():
+    hub = Device("hub")
+    hub.attach(Device("port")).add_action(int)
+    provider = hub.provide(object(), release=id)
+    section = provider.proxy().access()
+    section.detach()
+    with suppress(RevokeTimeout):
+        hub.remove(timeout=0)
+    section.end()
+    hub.remove()
+    with suppress(Revoked):
+        hub.add_action_or_reset(int)
+    dropped = Device("dropped")
+    dropped.provide(object())
+    dropped.add_action(int)
+
+
+async def in_a_loop():
+    provider = Provider(object(), release=id, name="line")
+    proxy = provider.proxy()
+    waiting = asyncio.ensure_future(aio.wait_revoked(proxy))
+    cancelled = asyncio.ensure_future(aio.wait_revoked(proxy))
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    with suppress(Revoked):
+        async with aio.cancelling(proxy):
+            with suppress(RevokeDeadlock):
+                await provider.arevoke()
+            with suppress(RevokeTimeout):
+                await asyncio.to_thread(provider.replace, object(), timeout=0)
+            provider.revoke_soon()
+            await asyncio.sleep(60)
+    await provider.arevoke()
+    await waiting
 
 
 class Line:
@@ -110,8 +149,8 @@ def through_guarded():
         port.words()
 
 
-def counts() -> tuple[int, int]:
-    until(lambda: not waiting._jobs)
+def counts(threads: int) -> tuple[int, int]:
+    until(lambda: not waiting._jobs and _thread._count() <= threads)  # one that is on its last step still holds its job
     for _ in range(3):
         gc.collect()
     return sys.getallocatedblocks(), len(gc.get_objects())
@@ -119,11 +158,27 @@ def counts() -> tuple[int, int]:
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_nothing_is_left_behind():
+    threads = _thread._count()
     for _ in range(100):
         everything()
-    blocks, objects = counts()
+    blocks, objects = counts(threads)
     for _ in range(1000):
         everything()
-    more_blocks, more_objects = counts()
+    more_blocks, more_objects = counts(threads)
     assert more_objects - objects < 50
     assert more_blocks - blocks < 200  # one lost in each round would be 1000
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_nothing_is_left_behind_in_an_event_loop():
+    async def rounds(number):
+        for _ in range(number):
+            await in_a_loop()
+
+    threads = _thread._count()
+    asyncio.run(rounds(50))
+    blocks, objects = counts(threads)
+    asyncio.run(rounds(300))
+    more_blocks, more_objects = counts(threads)
+    assert more_objects - objects < 50
+    assert more_blocks - blocks < 100  # one lost in each round would be 300
