@@ -1035,6 +1035,8 @@ static HOT PyObject *handle_hand_out(Handle *self, State *state, Section *sectio
     else if (unlikely(is_inner(state, value))) {
         handed = PyObject_CallFunctionObjArgs(hold, self, section, value, NULL);
         Py_DECREF(value);
+        if (handed == NULL)
+            section_end(section);
         Py_DECREF(section);
         return handed;
     }

@@ -280,6 +280,19 @@ def test_an_exception_ends_the_section_and_comes_out(port, provider):
         assert provider.blockers() == []
 
 
+def test_what_cannot_be_guarded_ends_its_section(port, line, provider, recwarn):
+    class Choosy(type):
+        def __getattr__(cls, name):
+            raise KeyError(name)
+
+    steps = Choosy("Steps", (), {"__next__": next})()
+    line.inside = lambda: steps
+    with pytest.raises(KeyError, match="add_done_callback"):
+        port.inside()
+    assert provider.blockers() == []
+    assert recwarn.list == []  # it was not dropped: it ended
+
+
 def test_it_cannot_be_copied_or_pickled(port):
     for how in (copy.copy, copy.deepcopy, pickle.dumps):
         with pytest.raises(TypeError, match="cannot copy or pickle <guarded Line of 'line', live>"):
