@@ -348,7 +348,7 @@ _OURS = {
     "__repr__", "__dir__", "__sizeof__", "__getattribute__", "__getattr__", "__setattr__", "__delattr__", "__copy__",
     "__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__", "__getnewargs_ex__",
     "__init_subclass__", "__subclasshook__", "__class_getitem__", "__set_name__", "__get__", "__set__", "__delete__",
-    "__buffer__", "__release_buffer__",
+    "__buffer__", "__release_buffer__", "__annotate__", "__annotate_func__",
 }
 # fmt: on
 # Types in C of which leaving a `with` closes the object.

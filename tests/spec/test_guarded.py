@@ -293,6 +293,16 @@ def test_what_cannot_be_guarded_ends_its_section(port, line, provider, recwarn):
     assert recwarn.list == []  # it was not dropped: it ended
 
 
+def test_the_annotations_of_the_type_are_not_those_of_the_class_that_is_made_for_it():
+    names = {}
+    exec(
+        compile("class Annotated:\n    speed: int = 1", "annotated", "exec", dont_inherit=True), names
+    )  # evaluated late, from 3.14 on
+    provider = provide(names["Annotated"]())
+    assert type(guarded(provider.proxy())).__annotations__ == {}
+    provider.revoke()
+
+
 def test_it_cannot_be_copied_or_pickled(port):
     for how in (copy.copy, copy.deepcopy, pickle.dumps):
         with pytest.raises(TypeError, match="cannot copy or pickle <guarded Line of 'line', live>"):
