@@ -174,8 +174,15 @@ def _hold(handle: Handle, section: Section[Any], value: Any) -> Any:
             section.detach()  # a thread works on it, not a task of this one
         value.add_done_callback(_Hold(handle, section, None).end)
         return value
+    return _guard(handle, section, value)
+
+
+def _guard(handle: Handle, section: Section[Any], value: Any) -> Any:
+    """As `_hold()`, for what was read and not called: a task or generator that is kept there is none that this has begun."""
+    kind = _type(value)
     try:
-        return value if _is_free(value) else _class_for(kind, _Inner)(handle, value, section)
+        bare = hasattr(kind, "add_done_callback") or _is_free(value)
+        return value if bare else _class_for(kind, _Inner)(handle, value, section)
     finally:
         section.end()
 
@@ -385,7 +392,7 @@ def _class_of(kind: type, base: type[_Guarded]) -> type:
         or kind.__dictoffset__
         or any(type(names.get(n)) is FunctionType for n in ("__getattr__", "__getattribute__"))
     ):
-        namespace["__getattr__"] = Method(None, getattr, _hold)
+        namespace["__getattr__"] = Method(None, getattr, _guard)
     for name, value in names.items():
         if name in _OURS:
             continue
@@ -395,7 +402,7 @@ def _class_of(kind: type, base: type[_Guarded]) -> type:
             if value is None:
                 namespace[name] = None  # as in `__hash__ = None`
         elif "__getattr__" not in namespace:
-            namespace[name] = property(Method(None, attrgetter(name), _hold))
+            namespace[name] = property(Method(None, attrgetter(name), _guard))
     namespace |= _policies(kind, base, names)
     return type(f"guarded {kind.__name__}", (base,), namespace)
 

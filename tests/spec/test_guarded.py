@@ -500,6 +500,27 @@ def test_close_is_there_where_the_type_has_none_or_hides_it():
 # ---- What goes on after the call ----
 
 
+def test_what_is_read_and_not_called_holds_nothing_and_is_not_ended(port, line, provider):
+    line.steps = line.words()
+    line.reading = line.read()
+    line.done = concurrent.futures.Future()
+    assert port.done is line.done
+    assert isinstance(port.reading, types.CoroutineType)
+    assert next(port.steps) == "one"
+    gc.collect()
+    assert provider.blockers() == []
+    assert line.steps.send("two") == "two"  # it was not closed when what was read was dropped
+    assert asyncio.run(_awaited(port.reading)) == 1
+    steps = port.steps
+    provider.revoke(timeout=0)
+    with pytest.raises(Revoked):
+        next(steps)
+
+
+async def _awaited(awaitable):
+    return await awaitable
+
+
 def test_a_generator_holds_its_section_until_it_is_done(port, line, provider):
     words = port.words()
     assert isinstance(words, types.GeneratorType)
