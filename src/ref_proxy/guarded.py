@@ -290,6 +290,16 @@ async def _aclose(self: Handle) -> None:
     self.__close__()
 
 
+def _wait_closed(function: Any) -> Any:
+    """What follows on `close()`: there is nothing to wait for then."""
+    wait: Any = Method("wait_closed", function, _hold)
+
+    async def wait_closed(self: Handle) -> Any:
+        return None if self.__closed__ else await wait(self)
+
+    return wait_closed
+
+
 def _close_inner(name: str, function: Any) -> Any:
     """What came from the resource is the caller's own: it is closed, or has gone with the resource."""
     close: Any = Method(name, function, _hold)
@@ -417,13 +427,16 @@ def _policies(kind: type, base: type[_Guarded], names: dict[str, Any]) -> dict[s
         "__await__": _await,
     }
     if base is _Inner:
-        found |= {name: _close_inner(name, names[name]) for name in ("close", "aclose") if _is_method(names.get(name))}
+        closing = ("close", "aclose", "wait_closed")
+        found |= {name: _close_inner(name, names[name]) for name in closing if _is_method(names.get(name))}
         return {name: policy for name, policy in found.items() if names.get(name) is not None}
     if _closes(kind, names.get("__exit__")):
         found["__exit__"] = _give_up
     if _closes(kind, names.get("__aexit__")):
         found["__aexit__"] = _agive_up
     found |= {"aclose": _aclose, "closed": property(_closed)}
+    if _is_async(names.get("wait_closed")):
+        found["wait_closed"] = _wait_closed(names["wait_closed"])
     found = {name: policy for name, policy in found.items() if names.get(name) is not None}
     if "close" not in names or _is_method(names["close"]):
         found["close"] = _aclose if _is_async(names.get("close")) else _close

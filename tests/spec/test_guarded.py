@@ -480,6 +480,46 @@ def test_a_close_that_is_awaited_is_awaited():
     provider.revoke()
 
 
+def test_after_close_there_is_nothing_to_wait_for():
+    class Stream:
+        waited = 0
+
+        def close(self):
+            pass
+
+        async def wait_closed(self):
+            self.waited += 1
+
+        def stream(self):
+            return iter(Steps())
+
+    class Steps(Stream):
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            return 1
+
+    stream = Stream()
+    provider = provide(stream)
+    port, other = guarded(provider.proxy()), guarded(provider.proxy())
+    inner = port.stream()
+
+    async def main():
+        await port.wait_closed()
+        assert stream.waited == 1
+        port.close()
+        await port.wait_closed()
+        assert stream.waited == 1
+        await provider.arevoke()
+        for each in (port, inner, other):
+            each.close()
+            await each.wait_closed()
+        assert inspect.iscoroutinefunction(port.wait_closed)
+
+    asyncio.run(main())
+
+
 def test_close_is_there_where_the_type_has_none_or_hides_it():
     class Hiding:  # as codecs.StreamReaderWriter does
         def __init__(self, stream):
