@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from _thread import get_ident
 from operator import attrgetter
+from sys import get_asyncgen_hooks, set_asyncgen_hooks
 from types import (
     AsyncGeneratorType,
     ClassMethodDescriptorType,
@@ -135,7 +136,12 @@ def _run_generator(hold: _Hold) -> Generator[Any, Any, Any]:
 
 async def _run_async_generator(hold: _Hold) -> AsyncGenerator[Any, Any]:
     with hold as inner:
-        step = inner.asend(None)
+        hooks = get_asyncgen_hooks()
+        set_asyncgen_hooks(None, None)  # else a loop that ends would close it at the same time as this one, which closes it too
+        try:
+            step = inner.asend(None)
+        finally:
+            set_asyncgen_hooks(*hooks)
         while True:
             try:
                 item = await step

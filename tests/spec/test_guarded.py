@@ -702,6 +702,30 @@ def test_an_async_generator_holds_its_section_until_it_is_done(port, provider):
     asyncio.run(main())
 
 
+def test_an_async_generator_that_outlives_its_loop_is_closed_once(port, line, provider):
+    told = []
+
+    async def stream():
+        try:
+            yield 1
+        finally:
+            await asyncio.sleep(0)
+            line.log.append("stream left")
+
+    async def main():
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+        streams = port.stream(), port.stream()
+        assert [await anext(each) for each in streams] == [1, 1]
+        return streams  # the loop closes them
+
+    line.stream = stream
+    kept = asyncio.run(main())
+    assert told == []
+    assert line.log == ["stream left"] * 2
+    assert provider.blockers() == []
+    del kept
+
+
 def test_an_async_generator_is_sent_to_and_thrown_into(port, line):
     async def echo():
         got = "first"
