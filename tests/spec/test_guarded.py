@@ -1059,6 +1059,15 @@ def test_each_task_of_trio_leaves_its_own_with():
     trio.run(main)
 
 
+def test_a_with_may_be_entered_while_another_thread_is_importing_asyncio(monkeypatch):
+    provider = provide(Manager())
+    monkeypatch.setitem(sys.modules, "asyncio", types.ModuleType("asyncio"))  # as far as it got
+    with guarded(provider.proxy()) as inside:
+        assert inside == "entered"
+    assert provider.blockers() == []
+    provider.revoke()
+
+
 def test_what_is_left_in_another_task_is_the_newest_that_is_open():
     provider = provide(Manager())
     port = guarded(provider.proxy())
