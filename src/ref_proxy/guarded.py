@@ -252,7 +252,11 @@ async def _aenter(self: Handle) -> Any:
 
 
 def _exit(self: Handle, *error: Any) -> Any:
-    section, target = _left(self)
+    try:
+        section, target = _left(self)
+    except KeyboardInterrupt:  # meanwhile: nobody else would end the section
+        _exit(self, *error)
+        raise
     try:
         return _type(target).__exit__(target, *error)
     finally:
@@ -268,7 +272,11 @@ async def _aexit(self: Handle, *error: Any) -> Any:
 
 
 def _give_up(self: Handle, *_: Any) -> None:
-    _left(self)[0].end()
+    try:
+        _left(self)[0].end()
+    except KeyboardInterrupt:  # as above
+        _give_up(self)
+        raise
     if not self.__withs__:
         self.__close__()
 

@@ -22,7 +22,7 @@ import weakref
 
 import pytest
 
-from ref_proxy import Provider, Revoked, RevokeDeadlock, RevokeTimeout, guarded
+from ref_proxy import Provider, Revoked, RevokeDeadlock, RevokeTimeout, guarded, tasks
 from tests.support import PATIENCE, Call, until
 
 CLOSED_WHILE_KEPT = sys.version_info[:2] in {(3, 12), (3, 13)}  # whose coroutines keep their variables then, if never begun
@@ -1057,6 +1057,23 @@ def test_each_task_of_trio_leaves_its_own_with():
         assert await provider.arevoke() is True
 
     trio.run(main)
+
+
+@pytest.mark.parametrize("resource", [Manager(), io.BytesIO()], ids=["called", "given up"])
+def test_ctrl_c_while_a_with_is_being_left_leaves_no_section(monkeypatch, resource):
+    provider = provide(resource)
+    port = guarded(provider.proxy())
+    current = tasks.current
+
+    def interrupted():
+        monkeypatch.setattr(tasks, "current", current)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), port:
+        monkeypatch.setattr(tasks, "current", interrupted)
+    assert provider.blockers() == []
+    assert getattr(resource, "log", ["exit"])[-1] == "exit"
+    provider.revoke()
 
 
 def test_a_with_may_be_entered_while_another_thread_is_importing_asyncio(monkeypatch):
