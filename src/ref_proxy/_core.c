@@ -711,8 +711,7 @@ static int proxy_traverse(Proxy *self, visitproc visit, void *arg) {
 static void proxy_dealloc(Proxy *self) {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
-    if (self->weakrefs != NULL)
-        PyObject_ClearWeakRefs((PyObject *)self);
+    PyObject_ClearWeakRefs((PyObject *)self);
     Py_XDECREF(self->cell);
     Py_XDECREF(self->name);
     type->tp_free(self);
@@ -783,13 +782,11 @@ static int cell_traverse(Cell *self, visitproc visit, void *arg) {
 static void cell_dealloc(Cell *self) {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
-    if (self->previous != NULL) {
-        lock(&self->state->lock);
-        *self->previous = self->next;
-        if (self->next != NULL)
-            self->next->previous = self->previous;
-        unlock(&self->state->lock);
-    }
+    lock(&self->state->lock);
+    *self->previous = self->next;
+    if (self->next != NULL)
+        self->next->previous = self->previous;
+    unlock(&self->state->lock);
     /* Every open section keeps its proxy, and so the cell: there is none, and so no retired publication either. */
     assert(self->oldest == NULL);
 #ifdef Py_GIL_DISABLED
@@ -1035,6 +1032,8 @@ static HOT PyObject *handle_hand_out(Handle *self, State *state, Section *sectio
     else if (unlikely(is_inner(state, value))) {
         handed = PyObject_CallFunctionObjArgs(hold, self, section, value, NULL);
         Py_DECREF(value);
+        if (handed == NULL)
+            section_end(section);
         Py_DECREF(section);
         return handed;
     }
@@ -1096,8 +1095,8 @@ static int handle_traverse(Handle *self, visitproc visit, void *arg) {
 
 static int handle_clear(Handle *self) {
     store(&self->closed, true); /* for a finaliser that still comes by */
-    Py_CLEAR(self->root);
     Py_CLEAR(self->inner);
+    Py_CLEAR(self->root); /* after `inner`: what has that has a root */
     Py_CLEAR(self->withs);
     return 0;
 }
@@ -1105,8 +1104,7 @@ static int handle_clear(Handle *self) {
 static void handle_dealloc(Handle *self) {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
-    if (self->weakrefs != NULL)
-        PyObject_ClearWeakRefs((PyObject *)self);
+    PyObject_ClearWeakRefs((PyObject *)self);
     Py_XDECREF(self->withs);
     Py_XDECREF(self->inner);
     Py_XDECREF(self->root);
@@ -1123,7 +1121,13 @@ static PyObject *handle_repr(Handle *self) {
 static PyObject *handle_begin_method(Handle *self, PyObject *Py_UNUSED(ignored)) {
     PyObject *target;
     Section *section = handle_begin(self, &target);
-    return section == NULL ? NULL : Py_BuildValue("NO", section, target);
+    if (section == NULL)
+        return NULL;
+    PyObject *both = PyTuple_Pack(2, section, target);
+    if (both == NULL)
+        section_end(section);
+    Py_DECREF(section);
+    return both;
 }
 
 static PyObject *handle_hand_out_method(Handle *self, PyObject *args) {

@@ -537,7 +537,11 @@ class Handle:
         elif value is resource:
             value = self.__root__
         elif is_inner(value):
-            return hold(self, section, value)
+            try:
+                return hold(self, section, value)
+            except BaseException:
+                section.end()
+                raise
         section.end()
         return value
 

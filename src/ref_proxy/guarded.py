@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from _thread import get_ident
 from operator import attrgetter
+from sys import get_asyncgen_hooks, set_asyncgen_hooks
 from types import (
     AsyncGeneratorType,
     ClassMethodDescriptorType,
@@ -135,7 +136,12 @@ def _run_generator(hold: _Hold) -> Generator[Any, Any, Any]:
 
 async def _run_async_generator(hold: _Hold) -> AsyncGenerator[Any, Any]:
     with hold as inner:
-        step = inner.asend(None)
+        hooks = get_asyncgen_hooks()
+        set_asyncgen_hooks(None, None)  # else a loop that ends would close it at the same time as this one, which closes it too
+        try:
+            step = inner.asend(None)
+        finally:
+            set_asyncgen_hooks(*hooks)
         while True:
             try:
                 item = await step
@@ -174,8 +180,15 @@ def _hold(handle: Handle, section: Section[Any], value: Any) -> Any:
             section.detach()  # a thread works on it, not a task of this one
         value.add_done_callback(_Hold(handle, section, None).end)
         return value
+    return _guard(handle, section, value)
+
+
+def _guard(handle: Handle, section: Section[Any], value: Any) -> Any:
+    """As `_hold()`, for what was read and not called: a task or generator that is kept there is none that this has begun."""
+    kind = _type(value)
     try:
-        return value if _is_free(value) else _class_for(kind, _Inner)(handle, value, section)
+        bare = hasattr(kind, "add_done_callback") or _is_free(value)
+        return value if bare else _class_for(kind, _Inner)(handle, value, section)
     finally:
         section.end()
 
@@ -239,7 +252,11 @@ async def _aenter(self: Handle) -> Any:
 
 
 def _exit(self: Handle, *error: Any) -> Any:
-    section, target = _left(self)
+    try:
+        section, target = _left(self)
+    except KeyboardInterrupt:  # meanwhile: nobody else would end the section
+        _exit(self, *error)
+        raise
     try:
         return _type(target).__exit__(target, *error)
     finally:
@@ -255,7 +272,11 @@ async def _aexit(self: Handle, *error: Any) -> Any:
 
 
 def _give_up(self: Handle, *_: Any) -> None:
-    _left(self)[0].end()
+    try:
+        _left(self)[0].end()
+    except KeyboardInterrupt:  # as above
+        _give_up(self)
+        raise
     if not self.__withs__:
         self.__close__()
 
@@ -281,6 +302,16 @@ def _close(self: Handle) -> None:
 async def _aclose(self: Handle) -> None:
     """Give up this handle: all further use of it raises `ValueError`. The resource is its provider's, and stays open."""
     self.__close__()
+
+
+def _wait_closed(function: Any) -> Any:
+    """What follows on `close()`: there is nothing to wait for then."""
+    wait: Any = Method("wait_closed", function, _hold)
+
+    async def wait_closed(self: Handle) -> Any:
+        return None if self.__closed__ else await wait(self)
+
+    return wait_closed
 
 
 def _close_inner(name: str, function: Any) -> Any:
@@ -348,7 +379,7 @@ _OURS = {
     "__repr__", "__dir__", "__sizeof__", "__getattribute__", "__getattr__", "__setattr__", "__delattr__", "__copy__",
     "__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__", "__getnewargs_ex__",
     "__init_subclass__", "__subclasshook__", "__class_getitem__", "__set_name__", "__get__", "__set__", "__delete__",
-    "__buffer__", "__release_buffer__",
+    "__buffer__", "__release_buffer__", "__annotate__", "__annotate_func__",
 }
 # fmt: on
 # Types in C of which leaving a `with` closes the object.
@@ -385,7 +416,7 @@ def _class_of(kind: type, base: type[_Guarded]) -> type:
         or kind.__dictoffset__
         or any(type(names.get(n)) is FunctionType for n in ("__getattr__", "__getattribute__"))
     ):
-        namespace["__getattr__"] = Method(None, getattr, _hold)
+        namespace["__getattr__"] = Method(None, getattr, _guard)
     for name, value in names.items():
         if name in _OURS:
             continue
@@ -395,7 +426,7 @@ def _class_of(kind: type, base: type[_Guarded]) -> type:
             if value is None:
                 namespace[name] = None  # as in `__hash__ = None`
         elif "__getattr__" not in namespace:
-            namespace[name] = property(Method(None, attrgetter(name), _hold))
+            namespace[name] = property(Method(None, attrgetter(name), _guard))
     namespace |= _policies(kind, base, names)
     return type(f"guarded {kind.__name__}", (base,), namespace)
 
@@ -410,13 +441,16 @@ def _policies(kind: type, base: type[_Guarded], names: dict[str, Any]) -> dict[s
         "__await__": _await,
     }
     if base is _Inner:
-        found |= {name: _close_inner(name, names[name]) for name in ("close", "aclose") if _is_method(names.get(name))}
+        closing = ("close", "aclose", "wait_closed")
+        found |= {name: _close_inner(name, names[name]) for name in closing if _is_method(names.get(name))}
         return {name: policy for name, policy in found.items() if names.get(name) is not None}
     if _closes(kind, names.get("__exit__")):
         found["__exit__"] = _give_up
     if _closes(kind, names.get("__aexit__")):
         found["__aexit__"] = _agive_up
     found |= {"aclose": _aclose, "closed": property(_closed)}
+    if _is_async(names.get("wait_closed")):
+        found["wait_closed"] = _wait_closed(names["wait_closed"])
     found = {name: policy for name, policy in found.items() if names.get(name) is not None}
     if "close" not in names or _is_method(names["close"]):
         found["close"] = _aclose if _is_async(names.get("close")) else _close

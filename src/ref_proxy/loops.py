@@ -6,11 +6,11 @@ A `Loop` is for one task, which finds it with `running()`. It loads neither libr
 from __future__ import annotations
 
 import math
-import sys
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from . import tasks
 from .waiting import start
 
 if TYPE_CHECKING:
@@ -65,11 +65,10 @@ class Scope(Protocol):
 
 def running() -> Loop:
     """The event loop that runs this task. Raises `RuntimeError` where there is none of asyncio or trio."""
-    trio = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_task():
+    trio = tasks.trio_here()
+    if trio is not None and trio.in_trio_task():
         return _Trio()
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is not None and asyncio.events._get_running_loop() is not None:
+    if tasks.asyncio_here() is not None:
         return _Asyncio()
     raise RuntimeError("there is no event loop of asyncio or trio running here: await this in a task, or use what blocks instead")
 

@@ -19,46 +19,49 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-__all__ = ["current", "everywhere", "here", "holds", "name", "run_in", "stack"]
+__all__ = ["asyncio_here", "current", "everywhere", "here", "holds", "name", "run_in", "stack", "trio_here"]
 
 _METHODS = (MethodType, BuiltinMethodType)
 _CONTAINERS = (dict, list, tuple, deque)  # no set: a nursery has its children in one, and they hold what they hold
 _DEPTH = 8  # from a coroutine's frame to a section in it: through context managers, and through generators that are one
 
 
-def _trio() -> Any:
+def trio_here() -> Any:
     """The module, where it is loaded: a task of trio cannot be without it."""
     return getattr(sys.modules.get("trio"), "lowlevel", None)
 
 
+def asyncio_here() -> Any:
+    """The module, where a loop of it runs in this thread. Another thread may be importing it: it lacks the function then."""
+    asyncio = sys.modules.get("asyncio")
+    running = getattr(asyncio, "_get_running_loop", None)
+    return None if running is None or running() is None else asyncio
+
+
 def current() -> Any:
     """The task that is running in this thread; None outside any. Loads neither library."""
-    lowlevel = _trio()
+    lowlevel = trio_here()
     if lowlevel is not None and lowlevel.in_trio_task():
         return lowlevel.current_task()
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is not None and asyncio.events._get_running_loop() is not None:
-        return asyncio.current_task()
-    return None
+    asyncio = asyncio_here()
+    return None if asyncio is None else asyncio.current_task()
 
 
 def here() -> list[Any]:
     """The tasks of the event loop that is running in this thread; none where none is."""
-    lowlevel = _trio()
+    lowlevel = trio_here()
     if lowlevel is not None and lowlevel.in_trio_run():
         found = [lowlevel.current_root_task()]
         for task in found:
             found += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
         return found
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is not None and asyncio.events._get_running_loop() is not None:
-        return list(asyncio.all_tasks())
-    return []
+    asyncio = asyncio_here()
+    return [] if asyncio is None else list(asyncio.all_tasks())
 
 
 def everywhere() -> list[Any]:
     """All tasks of the process, of whatever thread and loop: one pass over its objects, which needs no help from a loop."""
-    kinds = (getattr(sys.modules.get("asyncio"), "Task", ()), getattr(_trio(), "Task", ()))
+    kinds = (getattr(sys.modules.get("asyncio"), "Task", ()), getattr(trio_here(), "Task", ()))
     known: dict[int, bool] = {}  # by the id() of a type: there are few types, and trio's is slow to be asked
 
     def is_task(each: object) -> bool:

@@ -22,7 +22,7 @@ import weakref
 
 import pytest
 
-from ref_proxy import Provider, Revoked, RevokeDeadlock, RevokeTimeout, guarded
+from ref_proxy import Provider, Revoked, RevokeDeadlock, RevokeTimeout, guarded, tasks
 from tests.support import PATIENCE, Call, until
 
 CLOSED_WHILE_KEPT = sys.version_info[:2] in {(3, 12), (3, 13)}  # whose coroutines keep their variables then, if never begun
@@ -280,6 +280,29 @@ def test_an_exception_ends_the_section_and_comes_out(port, provider):
         assert provider.blockers() == []
 
 
+def test_what_cannot_be_guarded_ends_its_section(port, line, provider, recwarn):
+    class Choosy(type):
+        def __getattr__(cls, name):
+            raise KeyError(name)
+
+    steps = Choosy("Steps", (), {"__next__": next})()
+    line.inside = lambda: steps
+    with pytest.raises(KeyError, match="add_done_callback"):
+        port.inside()
+    assert provider.blockers() == []
+    assert recwarn.list == []  # it was not dropped: it ended
+
+
+def test_the_annotations_of_the_type_are_not_those_of_the_class_that_is_made_for_it():
+    names = {}
+    exec(
+        compile("class Annotated:\n    speed: int = 1", "annotated", "exec", dont_inherit=True), names
+    )  # evaluated late, from 3.14 on
+    provider = provide(names["Annotated"]())
+    assert type(guarded(provider.proxy())).__annotations__ == {}
+    provider.revoke()
+
+
 def test_it_cannot_be_copied_or_pickled(port):
     for how in (copy.copy, copy.deepcopy, pickle.dumps):
         with pytest.raises(TypeError, match="cannot copy or pickle <guarded Line of 'line', live>"):
@@ -457,6 +480,46 @@ def test_a_close_that_is_awaited_is_awaited():
     provider.revoke()
 
 
+def test_after_close_there_is_nothing_to_wait_for():
+    class Stream:
+        waited = 0
+
+        def close(self):
+            pass
+
+        async def wait_closed(self):
+            self.waited += 1
+
+        def stream(self):
+            return iter(Steps())
+
+    class Steps(Stream):
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            return 1
+
+    stream = Stream()
+    provider = provide(stream)
+    port, other = guarded(provider.proxy()), guarded(provider.proxy())
+    inner = port.stream()
+
+    async def main():
+        await port.wait_closed()
+        assert stream.waited == 1
+        port.close()
+        await port.wait_closed()
+        assert stream.waited == 1
+        await provider.arevoke()
+        for each in (port, inner, other):
+            each.close()
+            await each.wait_closed()
+        assert inspect.iscoroutinefunction(port.wait_closed)
+
+    asyncio.run(main())
+
+
 def test_close_is_there_where_the_type_has_none_or_hides_it():
     class Hiding:  # as codecs.StreamReaderWriter does
         def __init__(self, stream):
@@ -475,6 +538,27 @@ def test_close_is_there_where_the_type_has_none_or_hides_it():
 
 
 # ---- What goes on after the call ----
+
+
+def test_what_is_read_and_not_called_holds_nothing_and_is_not_ended(port, line, provider):
+    line.steps = line.words()
+    line.reading = line.read()
+    line.done = concurrent.futures.Future()
+    assert port.done is line.done
+    assert isinstance(port.reading, types.CoroutineType)
+    assert next(port.steps) == "one"
+    gc.collect()
+    assert provider.blockers() == []
+    assert line.steps.send("two") == "two"  # it was not closed when what was read was dropped
+    assert asyncio.run(_awaited(port.reading)) == 1
+    steps = port.steps
+    provider.revoke(timeout=0)
+    with pytest.raises(Revoked):
+        next(steps)
+
+
+async def _awaited(awaitable):
+    return await awaitable
 
 
 def test_a_generator_holds_its_section_until_it_is_done(port, line, provider):
@@ -616,6 +700,30 @@ def test_an_async_generator_holds_its_section_until_it_is_done(port, provider):
         assert provider.blockers() == []
 
     asyncio.run(main())
+
+
+def test_an_async_generator_that_outlives_its_loop_is_closed_once(port, line, provider):
+    told = []
+
+    async def stream():
+        try:
+            yield 1
+        finally:
+            await asyncio.sleep(0)
+            line.log.append("stream left")
+
+    async def main():
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+        streams = port.stream(), port.stream()
+        assert [await anext(each) for each in streams] == [1, 1]
+        return streams  # the loop closes them
+
+    line.stream = stream
+    kept = asyncio.run(main())
+    assert told == []
+    assert line.log == ["stream left"] * 2
+    assert provider.blockers() == []
+    del kept
 
 
 def test_an_async_generator_is_sent_to_and_thrown_into(port, line):
@@ -949,6 +1057,32 @@ def test_each_task_of_trio_leaves_its_own_with():
         assert await provider.arevoke() is True
 
     trio.run(main)
+
+
+@pytest.mark.parametrize("resource", [Manager(), io.BytesIO()], ids=["called", "given up"])
+def test_ctrl_c_while_a_with_is_being_left_leaves_no_section(monkeypatch, resource):
+    provider = provide(resource)
+    port = guarded(provider.proxy())
+    current = tasks.current
+
+    def interrupted():
+        monkeypatch.setattr(tasks, "current", current)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), port:
+        monkeypatch.setattr(tasks, "current", interrupted)
+    assert provider.blockers() == []
+    assert getattr(resource, "log", ["exit"])[-1] == "exit"
+    provider.revoke()
+
+
+def test_a_with_may_be_entered_while_another_thread_is_importing_asyncio(monkeypatch):
+    provider = provide(Manager())
+    monkeypatch.setitem(sys.modules, "asyncio", types.ModuleType("asyncio"))  # as far as it got
+    with guarded(provider.proxy()) as inside:
+        assert inside == "entered"
+    assert provider.blockers() == []
+    provider.revoke()
 
 
 def test_what_is_left_in_another_task_is_the_newest_that_is_open():
