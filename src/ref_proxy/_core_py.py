@@ -39,9 +39,9 @@ import errno
 import warnings
 from _thread import _local, get_ident
 from types import GenericAlias, MethodType
-from typing import final
 from weakref import WeakSet
 
+from ._typing import final
 from .errors import Revoked
 
 TYPE_CHECKING = False

@@ -6,13 +6,14 @@ A section needs nothing of this: an access never blocks, so coroutines use `with
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Generic, TypeVar
 
 from . import loops
 from ._backend import Proxy
+from ._typing import Generic, TypeVar
 from .errors import Revoked
 from .waiting import Bell
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 

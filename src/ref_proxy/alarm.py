@@ -6,11 +6,11 @@ import atexit
 import os
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from . import report
 from .waiting import Bell, Claim, start
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

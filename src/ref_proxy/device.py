@@ -5,14 +5,15 @@ from __future__ import annotations
 import errno
 import warnings
 from time import monotonic
-from typing import TYPE_CHECKING, TypeVar
 from weakref import ref
 
 from . import report
+from ._typing import TypeVar
 from .errors import Revoked, RevokeDeadlock, RevokeTimeout
 from .provider import STALL_AFTER, Provider, refuse_own_task
 from .waiting import Bell, Claim, check_timeout, start
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType

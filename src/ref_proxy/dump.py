@@ -5,13 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from . import report
 from ._backend import BACKEND
 from .provider import Revocation
 from .srcu import Domain
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TextIO
 

@@ -21,13 +21,14 @@ from types import (
     NoneType,
     coroutine,
 )
-from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakValueDictionary
 
 from . import tasks
 from ._backend import Handle, Method, Proxy, Section, is_inner
+from ._typing import Any, TypeVar, cast
 from .errors import Revoked
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
     from typing import NoReturn

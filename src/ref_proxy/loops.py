@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from . import tasks
+from ._typing import TypeVar
 from .waiting import start
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
@@ -24,43 +25,48 @@ __all__ = ["Loop", "at_rest", "in_thread", "running", "wait"]
 T = TypeVar("T")
 
 
-class Loop(Protocol):
+class Loop:
     """The event loop that runs the calling task."""
 
     def post(self, fn: Callable[[], object]) -> None:
         """Have `fn()` called by the loop. From anywhere, also a signal handler; a loop that has ended does nothing."""
+        raise NotImplementedError
 
     def event(self) -> Event:
         """What a task of this loop can wait for."""
-        ...
+        raise NotImplementedError
 
     def scope(self) -> Scope:
         """A part of this task that can be cancelled."""
-        ...
+        raise NotImplementedError
 
 
-class Event(Protocol):
+class Event:
     """Set once, in the loop's thread, and waited for by one task."""
 
     def set(self) -> None:
         """Let the task go on. May be called again."""
+        raise NotImplementedError
 
     async def wait(self, deadline: float | None) -> None:
         """Suspend the task until it is set, or `monotonic()` is past the deadline."""
+        raise NotImplementedError
 
 
-class Scope(Protocol):
+class Scope:
     """A part of one task: cancelled, it ends at the `await` where it stands, and an outside cancellation goes on outwards."""
 
     def enter(self) -> None:
         """Begin it."""
+        raise NotImplementedError
 
     def cancel(self) -> None:
         """End it, from the loop's own thread, while the task is inside."""
+        raise NotImplementedError
 
     def leave(self, kind: Any, error: Any, trace: Any) -> bool:
         """Be told how the body was left: whether by this scope's own cancellation, which goes no further."""
-        ...
+        raise NotImplementedError
 
 
 def running() -> Loop:
@@ -137,7 +143,7 @@ async def in_thread(loop: Loop, job: Callable[[], T], unheard: Callable[[BaseExc
     return values[0]
 
 
-class _Asyncio:
+class _Asyncio(Loop):
     def __init__(self) -> None:
         import asyncio
 
@@ -157,7 +163,7 @@ class _Asyncio:
         return _AsyncioScope()
 
 
-class _AsyncioEvent:
+class _AsyncioEvent(Event):
     def __init__(self, loop: Any) -> None:
         self._loop = loop
         self._set = loop.create_future()
@@ -175,7 +181,7 @@ class _AsyncioEvent:
                 timer.cancel()
 
 
-class _AsyncioScope:
+class _AsyncioScope(Scope):
     """The manner of `asyncio.timeout()`: it counts the requests to cancel its task, and takes back no other's."""
 
     def __init__(self) -> None:
@@ -202,7 +208,7 @@ class _AsyncioScope:
         return self._task.uncancel() <= self._before and kind is not None and issubclass(kind, self._error)
 
 
-class _Trio:
+class _Trio(Loop):
     def __init__(self) -> None:
         import trio
 
@@ -222,18 +228,20 @@ class _Trio:
         return _TrioScope(self._trio.CancelScope())
 
 
-class _TrioEvent:
+class _TrioEvent(Event):
     def __init__(self, trio: Any) -> None:
         self._trio = trio
         self._event = trio.Event()
-        self.set = self._event.set
+
+    def set(self) -> None:
+        self._event.set()
 
     async def wait(self, deadline: float | None) -> None:
         with self._trio.move_on_after(math.inf if deadline is None else max(deadline - monotonic(), 0)):
             await self._event.wait()
 
 
-class _TrioScope:
+class _TrioScope(Scope):
     def __init__(self, scope: Any) -> None:
         self._scope = scope
 

@@ -8,13 +8,14 @@ import warnings
 from itertools import count
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING, Generic, TypeVar
 
 from . import alarm, report, tasks
 from ._backend import Cell, Proxy, trace
+from ._typing import Generic, TypeVar
 from .errors import Revoked, RevokeDeadlock, RevokeTimeout
 from .waiting import Bell, Claim, check_timeout, start
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType

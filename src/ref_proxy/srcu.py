@@ -5,13 +5,13 @@ from __future__ import annotations
 import _thread
 from collections import deque
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from . import report
 from ._backend import Cell, Proxy, Section
 from .errors import RevokeDeadlock, RevokeTimeout
 from .waiting import Bell, Claim, check_timeout, start
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVarTuple

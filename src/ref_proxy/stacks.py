@@ -5,8 +5,8 @@ from __future__ import annotations
 import _thread
 import gc
 import sys
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
     from traceback import StackSummary

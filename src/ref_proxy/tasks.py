@@ -9,10 +9,11 @@ import gc
 import sys
 from collections import deque
 from types import BuiltinMethodType, MethodType
-from typing import TYPE_CHECKING, cast
 
 from . import stacks
+from ._typing import cast
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
     from traceback import StackSummary

@@ -10,7 +10,7 @@ from pathlib import Path
 import ref_proxy
 
 SOURCE = Path(ref_proxy.__file__).parents[1]
-SLOW = {"asyncio", "dataclasses", "inspect", "logging", "threading", "traceback", "tracemalloc"}
+SLOW = {"asyncio", "dataclasses", "inspect", "logging", "threading", "traceback", "tracemalloc", "typing"}
 
 
 def loaded_by(statement: str) -> set[str]:
