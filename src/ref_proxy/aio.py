@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 
-from . import loops
+from . import loops, report
 from ._backend import Proxy
 from ._typing import Generic, TypeVar
 from .errors import Revoked
@@ -102,12 +102,10 @@ class cancelling(Generic[T]):  # noqa: N801  (used as a function, as asyncio.tim
         assert self._section is not None and scope is not None
         self._section.end()
         if scope.leave(kind, error, trace):
-            proxy = self._proxy
-            who = "a proxy" if proxy.name is None else f"proxy {proxy.name!r}"
+            who = report.which(self._proxy.name, self._proxy._cell.name)
             raise Revoked(
                 errno.ENODEV,
-                f"{who} of {proxy._cell.name!r} was revoked, and what used it here was cancelled; "
-                "get a proxy from the next provider",
+                f"{who} was revoked, and what used it here was cancelled; get a proxy from the next provider",
             ) from error
         return False
 

@@ -323,7 +323,7 @@ def _close_inner(name: str, function: Any) -> Any:
         try:
             return close(self, *args, **kwargs)
         except Revoked:
-            return _nothing() if _is_async(function) else None
+            return _nothing() if tasks.is_async(function) else None
 
     return close_or_gone
 
@@ -387,7 +387,7 @@ _OURS = {
 _CLOSED_BY_WITH = {"_io._IOBase", "mmap.mmap", "select.epoll", "select.kqueue", "sqlite3.Blob", "builtins.memoryview"}
 # What cannot be called itself, but is a method.
 _METHODS = {"functools.partialmethod", "functools.singledispatchmethod"}
-_CO_COROUTINE, _CO_ITERABLE_COROUTINE = 0x80, 0x100  # as in `inspect`, which is slow to import
+_CO_ITERABLE_COROUTINE = 0x100  # as in `inspect`, which is slow to import
 
 _classes: WeakValueDictionary[tuple[type, type], type] = WeakValueDictionary()
 
@@ -450,11 +450,11 @@ def _policies(kind: type, base: type[_Guarded], names: dict[str, Any]) -> dict[s
     if _closes(kind, names.get("__aexit__")):
         found["__aexit__"] = _agive_up
     found |= {"aclose": _aclose, "closed": property(_closed)}
-    if _is_async(names.get("wait_closed")):
+    if tasks.is_async(names.get("wait_closed")):
         found["wait_closed"] = _wait_closed(names["wait_closed"])
     found = {name: policy for name, policy in found.items() if names.get(name) is not None}
     if "close" not in names or _is_method(names["close"]):
-        found["close"] = _aclose if _is_async(names.get("close")) else _close
+        found["close"] = _aclose if tasks.is_async(names.get("close")) else _close
     return found
 
 
@@ -465,10 +465,6 @@ def _is_method(value: Any) -> bool:
     return (
         callable(value) and hasattr(type(value), "__get__") and not isinstance(value, (staticmethod, ClassMethodDescriptorType))
     )
-
-
-def _is_async(function: Any) -> bool:
-    return bool(getattr(getattr(function, "__code__", None), "co_flags", 0) & _CO_COROUTINE)
 
 
 def _closes(kind: type, function: Any) -> bool:

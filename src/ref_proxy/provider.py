@@ -31,7 +31,6 @@ _numbers = count(1)
 
 
 STALL_AFTER = 10.0  # seconds
-CO_COROUTINE = 0x80  # inspect.CO_COROUTINE: inspect is slow to load
 
 if os.environ.get("REF_PROXY_DEBUG") == "1":  # the face loads this module, before anybody can make a cell
     trace(report.note_beginning)
@@ -433,7 +432,7 @@ class Provider(Generic[T]):
         for what, hook in (("release", release), ("interrupt", interrupt)):
             if hook is not None and not callable(hook):
                 raise TypeError(f"{what} must be callable with the resource, or None, not {type(hook).__name__}")
-            if getattr(getattr(hook, "__code__", None), "co_flags", 0) & CO_COROUTINE:
+            if tasks.is_async(hook):
                 raise TypeError(
                     f"{what} cannot be a coroutine function, for it runs where there may be no event loop: pass a function that "
                     "hands the resource to its loop, with loop.call_soon_threadsafe()"

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
     from ._backend import Cell
 
-__all__ = ["Blocker", "blockers", "describe", "logger", "note_beginning", "show"]
+__all__ = ["Blocker", "blockers", "describe", "logger", "note_beginning", "show", "which"]
+
+
+def which(proxy: str | None, provider: str) -> str:
+    """What messages call a proxy, of these two names; the twins say it in the same words."""
+    return f"{'a proxy' if proxy is None else f'proxy {proxy!r}'} of {provider!r}"
 
 
 def logger() -> Logger:
@@ -62,11 +67,10 @@ class Blocker(namedtuple("Blocker", "provider proxy thread ident task detached w
     began: StackSummary | None
 
     def __str__(self) -> str:
-        who = "a proxy" if self.proxy is None else f"proxy {self.proxy!r}"
         where = f"thread {self.thread!r}" if self.task is None else f"task {self.task!r} of thread {self.thread!r}"
         handed = ", handed over" if self.detached else ""
         since = "" if self.waiting is None else f", waited for since {self.waiting:.3f} s"
-        return f"{who} of {self.provider!r} in {where}{handed}{since}"
+        return f"{which(self.proxy, self.provider)} in {where}{handed}{since}"
 
 
 Blocker.__module__ = "ref_proxy"

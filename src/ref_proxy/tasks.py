@@ -20,11 +20,17 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-__all__ = ["asyncio_here", "current", "everywhere", "here", "holds", "name", "run_in", "stack", "trio_here"]
+__all__ = ["asyncio_here", "current", "everywhere", "here", "holds", "is_async", "name", "run_in", "stack", "trio_here"]
 
+_CO_COROUTINE = 0x80  # as in `inspect`
 _METHODS = (MethodType, BuiltinMethodType)
 _CONTAINERS = (dict, list, tuple, deque)  # no set: a nursery has its children in one, and they hold what they hold
 _DEPTH = 8  # from a coroutine's frame to a section in it: through context managers, and through generators that are one
+
+
+def is_async(function: object) -> bool:
+    """Whether calling it makes a coroutine. `inspect` tells that too, but is slow to load."""
+    return bool(getattr(getattr(function, "__code__", None), "co_flags", 0) & _CO_COROUTINE)
 
 
 def trio_here() -> Any:
