@@ -18,7 +18,8 @@ from typing import Any
 
 from ref_proxy import waiting
 
-PATIENCE = 20.0  # seconds until a test gives up on something that ought to happen at once; nothing waits this long to be right
+SLOWNESS = float(os.environ.get("REF_PROXY_SLOWNESS", "1"))  # of the interpreter, in times; one with a sanitizer is slow
+PATIENCE = 20.0 * SLOWNESS  # seconds until a test gives up on what ought to happen at once; nothing waits this long to be right
 
 
 class Resource:
@@ -158,7 +159,7 @@ def in_child(check):
     if pid == 0:
         try:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(20)  # a child that hangs says nothing, which is not "fine"
+            signal.alarm(int(PATIENCE))  # a child that hangs says nothing, which is not "fine"
             check()
             os.write(write, b"fine")
         except BaseException:

@@ -11,8 +11,8 @@ import pytest
 
 from ref_proxy import Provider, Revoked
 from ref_proxy.adapters import sockets
+from tests.spec.adapters.test_sockets import assert_blocks
 from tests.support import Call
-from tests.unit.test_adapter_sockets import assert_blocks
 
 from .veth import VethPair, frame, in_new_namespace
 

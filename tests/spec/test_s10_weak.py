@@ -12,7 +12,7 @@ import weakref
 import pytest
 
 from ref_proxy import Provider, Revoked, RevokeTimeout
-from tests.support import Call, Holder, Resource, until
+from tests.support import SLOWNESS, Call, Holder, Resource, until
 
 
 def test_a_proxy_keeps_neither_the_provider_nor_the_resource_alive():
@@ -195,7 +195,11 @@ entered = threading.Event()
 print("end")
 """
     done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", program], capture_output=True, text=True, timeout=40, env=os.environ
+        [sys.executable, "-X", "faulthandler", "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=40 * SLOWNESS,
+        env=os.environ,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "end\n"
@@ -216,7 +220,7 @@ provider = Provider([1], release=release)
 provider.revoke_soon()
 started.wait()
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=40, env=os.environ)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=40 * SLOWNESS, env=os.environ)
     assert (done.returncode, done.stdout) == (0, "released\n"), done.stderr
 
 

@@ -11,7 +11,7 @@ import textwrap
 import pytest
 
 from ref_proxy import BACKEND
-from tests.support import Call, until
+from tests.support import SLOWNESS, Call, until
 
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 USE = """
@@ -106,7 +106,7 @@ def test_in_subinterpreters_with_their_own_gil():
     print("fine")
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60, env=os.environ
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60 * SLOWNESS, env=os.environ
     )
     assert done.stdout == "fine\n", done.stderr
     assert done.stderr == ""
@@ -131,7 +131,7 @@ def test_the_module_is_not_shared_with_a_subinterpreter():
     print("fine")
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60, env=os.environ
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60 * SLOWNESS, env=os.environ
     )
     assert done.stdout == "fine\n", done.stderr
 

@@ -727,7 +727,7 @@ def test_what_escaped_may_become_garbage_in_a_cycle():
     run = child("""
 import gc, logging, mmap
 from ref_proxy.adapters import buffers
-from tests.unit.test_adapter_buffers import ESCAPES, touch
+from tests.spec.adapters.test_buffers import ESCAPES, touch
 
 class Late:
     def __init__(self, escaped):
