@@ -290,14 +290,12 @@ static void publication_free(Publication *publication) {
     }
 }
 
-/* (3): the caller, who took off the last one, completes the publication, and then owns it. */
+/* (3): the caller, who took off the last one, completes the publication, and then owns it. Under the lock `publishing`. */
 static void complete(Cell *cell, Publication *publication) {
-    lock(&cell->publishing);
     Publication **p = &cell->oldest;
     while (*p != publication)
         p = &(*p)->newer;
     *p = publication->newer;
-    unlock(&cell->publishing);
 }
 
 /* Out of any context in which Python code can run: a signal handler, a finaliser, with an exception set. */
@@ -355,7 +353,9 @@ static inline void spares_park(Stripe *stripe, Section *section) {
 /* The section was the last one in a publication that is retired. */
 COLD static void last_one_out(Cell *cell, Publication *publication) {
     Py_INCREF(cell); /* waking runs foreign code, which may let go of all else */
+    lock(&cell->publishing);
     complete(cell, publication);
+    unlock(&cell->publishing);
     publication_free(publication);
     wake(cell);
     Py_DECREF(cell);
@@ -414,11 +414,11 @@ static PyObject *cell_exchange(Cell *cell, Publication *fresh, unsigned long lon
         unlock(&stripe->lock);
     }
     bool empty = drop_is_last(&old->left); /* [UNBIAS]: (3) */
+    if (empty)
+        complete(cell, old); /* before anybody can ask for it: who found it incomplete would sleep, and nobody would wake him */
     unlock(&cell->publishing);
-    if (empty) {
-        complete(cell, old);
+    if (empty)
         publication_free(old);
-    }
     return resource;
 }
 

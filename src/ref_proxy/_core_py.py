@@ -107,6 +107,11 @@ class _Publication:
         self.next: dict[str, _Publication | None] = {}  # empty: not retired; else its one item is the successor, or None
         self.previous = previous  # an older one that may still have members
 
+    @property
+    def last(self) -> bool:
+        """Whether nothing is published after it, ever. To be retired is not enough: it may have got a successor this instant."""
+        return self.next.get("", self) is None
+
 
 @final
 class Cell:
@@ -174,7 +179,7 @@ class Cell:
     @property
     def live(self) -> bool:
         """Whether a resource is published."""
-        return not self._newest().next
+        return not self._newest().last
 
     @property
     def number(self) -> int:
@@ -310,7 +315,7 @@ class Proxy:
             publication = cell._hint  # [LOAD]
             if publication.next:
                 publication = cell._newest()
-                if publication.next:
+                if publication.last:
                     section._member = None
                     return section
             # The section knows where it is a member before it is one, so that an exception in between (Ctrl-C) ends it.

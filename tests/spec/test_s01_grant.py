@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
+from itertools import combinations
 
 from ref_proxy import Section
+from ref_proxy.srcu import Domain
 from tests.support import Call, Holder
 
 
@@ -82,3 +85,28 @@ def test_a_section_is_entered_again_while_it_is_open(proxy, resource):
     assert section.__enter__() is resource
     assert section.__enter__() is resource
     section.end()
+
+
+def test_an_access_is_granted_whatever_is_published_in_the_middle_of_it():
+    domain = Domain()
+
+    def read(moments):
+        passed = 0
+
+        def trace(frame, event, arg):
+            nonlocal passed
+            if event == "line":
+                if passed in moments:
+                    domain.start_poll()  # publishes, and waits for nobody
+                passed += 1
+            return trace
+
+        sys.settrace(trace)
+        try:
+            section = domain.read()
+        finally:
+            sys.settrace(None)
+        section.end()
+
+    for moments in combinations(range(40), 2):
+        read(moments)
