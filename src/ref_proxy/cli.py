@@ -75,7 +75,9 @@ def _add_torture(parsers: Parsers) -> None:
     parser.add_argument("--seed", type=int, metavar="N", help="for all random choices; another one each time, and shown")
     parser.add_argument("--readers", type=_number, default=4, metavar="N", help="threads that only read, beside all others (4)")
     parser.add_argument(
-        "--busted", metavar="NAME", help="break this piece of the library first, for some seconds: it must fail; `list` lists them"
+        "--busted",
+        metavar="NAME",
+        help="break this piece of the library first, for some seconds: it must fail; `list` lists them",
     )
     parser.add_argument("--json", metavar="FILE", help="write all figures there, with machine and versions")
     parser.add_argument("--quiet", action="store_true", help="say nothing but the outcome")

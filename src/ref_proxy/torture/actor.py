@@ -1,4 +1,4 @@
-"""Whoever takes part: with random choices of its own, that a seed replays, with counts of its own, and a note of what it is at."""
+"""Whoever takes part: with random choices of its own, that a seed replays, counts of its own, and a note of what it is at."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from .specimen import OLDEST
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import ClassVar
 
     from .life import Life

@@ -11,12 +11,20 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from .. import _core_py, provider, waiting
-from .._backend import Cell, Proxy
+from .._backend import Proxy
+from ..waiting import Claim
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["MECHANISM", "POLICY"]
+
+
+# What is written to here, for type checkers: anything.
+_twin: Any = _core_py
+_provider: Any = provider
+_Removal: Any = provider.Revocation
+_Bell: Any = waiting.Bell
 
 
 # ---- The mechanism of the Python twin ----
@@ -25,23 +33,23 @@ __all__ = ["MECHANISM", "POLICY"]
 def no_recheck() -> None:
     def try_access(self: Any) -> Any:
         cell = self._cell
-        section: Any = object.__new__(_core_py.Section)
+        section: Any = object.__new__(_twin.Section)
         section._proxy = self
         section._member = section._publication = None
         publication = cell._newest()
         if publication.next:
             return section
-        section._member = member = _core_py._Member(self, id(section))
+        section._member = member = _twin._Member(self, id(section))
         section._publication = publication
         publication.members[member] = None
         return section
 
-    _core_py.Proxy.try_access = try_access  # type: ignore[method-assign]
+    _twin.Proxy.try_access = try_access
 
 
 def scan_before_publish() -> None:
     empty: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
-    deny, drained = _core_py.Cell.deny, _core_py.Cell.drained
+    deny, drained = _twin.Cell.deny, _twin.Cell.drained
 
     def early_deny(self: Any) -> Any:
         if not self._newest().next:
@@ -51,7 +59,7 @@ def scan_before_publish() -> None:
     def early_drained(self: Any, first: int, last: int, /) -> bool:
         return (first == 0 and empty.get(self, False)) or drained(self, first, last)
 
-    _core_py.Cell.deny, _core_py.Cell.drained = early_deny, early_drained  # type: ignore[method-assign]
+    _twin.Cell.deny, _twin.Cell.drained = early_deny, early_drained
 
 
 def empty_before_retired() -> None:
@@ -62,52 +70,52 @@ def empty_before_retired() -> None:
         newest = self._newest()
         return bool(newest.next) or newest.number > last
 
-    _core_py.Cell.drained = drained  # type: ignore[method-assign]
+    _twin.Cell.drained = drained
 
 
 def no_wake() -> None:
     def leave(self: Any, publication: Any, member: Any) -> bool:
-        return publication.members.pop(member, self) is None
+        return bool(publication.members.pop(member, self) is None)
 
-    _core_py.Cell._leave = leave  # type: ignore[method-assign]
+    _twin.Cell._leave = leave
 
 
 def wake_before_leave() -> None:
     def leave(self: Any, publication: Any, member: Any) -> bool:
         if publication.next and list(publication.members) == [member]:
             self._wake()
-        return publication.members.pop(member, self) is None
+        return bool(publication.members.pop(member, self) is None)
 
-    _core_py.Cell._leave = leave  # type: ignore[method-assign]
+    _twin.Cell._leave = leave
 
 
 def unlink_twice() -> None:
-    right = _core_py.Cell._leave
+    right = _twin.Cell._leave
 
     def leave(self: Any, publication: Any, member: Any) -> bool:
         if member not in publication.members and publication.members:
             publication.members.popitem()  # a count would be taken off for a second time
-        return right(self, publication, member)
+        return bool(right(self, publication, member))
 
     def end(self: Any) -> bool:
         return self._publication is not None and self._proxy._cell._leave(self._publication, self._member)
 
-    _core_py.Cell._leave, _core_py.Section._end = leave, end  # type: ignore[method-assign]
+    _twin.Cell._leave, _twin.Section._end = leave, end
 
 
 def older_forgotten() -> None:
     def undrained(self: Any) -> list[Any]:
         return [self._newest()]
 
-    _core_py.Cell._undrained = undrained  # type: ignore[method-assign]
+    _twin.Cell._undrained = undrained
 
 
 def dropped_stays() -> None:
-    del _core_py.Section.__del__
+    del _twin.Section.__del__
 
 
 def fork_keeps_sections() -> None:
-    _core_py._cells = _Forgetful()  # type: ignore[assignment]
+    _twin._cells = _Forgetful()
 
 
 class _Forgetful:
@@ -130,14 +138,14 @@ def rope_after_look() -> None:
         while not ready():
             rung = allocate_lock()
             rung.acquire()
-            peg = self.hang(lambda: rung.locked() and rung.release())
+            peg = self.hang(rung.release)
             left = -1.0 if deadline is None else max(deadline - monotonic(), 0)
             if not rung.acquire(timeout=left) and deadline is not None:
                 self.unhang(peg)
                 return ready()
         return True
 
-    waiting.Bell.wait = wait  # type: ignore[method-assign]
+    _Bell.wait = wait
 
 
 def ring_takes_one() -> None:
@@ -146,38 +154,38 @@ def ring_takes_one() -> None:
             rope()
             self.unhang(peg)
 
-    waiting.Bell._pull = pull  # type: ignore[method-assign]
+    _Bell._pull = pull
 
 
 def release_twice() -> None:
     def run_release(self: Any) -> bool:
         if self._release is not None and self._resource is not None:
             self._release(self._resource)
-        self._claims["release"] = self._claims["release over"] = waiting.Claim()
+        self._claims["release"] = self._claims["release over"] = Claim()
         self._resource = None
         self._cell.clear()
         self._bell.ring()
         return True
 
-    _removal._run_release = run_release  # type: ignore[method-assign]
+    _Removal._run_release = run_release
 
 
 def release_early() -> None:
     def due(self: Any) -> bool:
         return "release" not in self._claims
 
-    _removal._due = due  # type: ignore[method-assign]
+    _Removal._due = due
 
 
 def replace_does_not_wait() -> None:
     def replace(self: Any, new: Any, timeout: float | None = None) -> Any:
         return self._publish(new)[1]
 
-    provider.Provider.replace = replace  # type: ignore[method-assign]
+    _provider.Provider.replace = replace
 
 
 def deny_late() -> None:
-    deny = _removal._deny
+    deny = _Removal._deny
 
     def late(self: Any) -> None:
         with Proxy(self._cell).try_access() as self._resource:
@@ -185,63 +193,61 @@ def deny_late() -> None:
         self._run_interrupt()
         deny(self)
 
-    _removal._deny = late  # type: ignore[method-assign]
+    _Removal._deny = late
 
 
 def timeout_releases() -> None:
-    finish = _removal._finish
+    finish = _Removal._finish
 
-    def hasty(self: Any, deadline: float | None = None) -> bool | None:
+    def hasty(self: Any, deadline: float | None = None) -> Any:
         finished = finish(self, deadline)
         return self._run_release() if finished is None and self._final else finished
 
-    _removal._finish = hasty  # type: ignore[method-assign]
+    _Removal._finish = hasty
 
 
 def cancel_releases() -> None:
-    afinish = _removal._afinish
+    afinish = _Removal._afinish
 
-    async def hasty(self: Any, loop: Any, deadline: float | None) -> bool | None:
+    async def hasty(self: Any, loop: Any, deadline: float | None) -> Any:
         try:
             return await afinish(self, loop, deadline)
         except BaseException:
             self._run_release()
             raise
 
-    _removal._afinish = hasty  # type: ignore[method-assign]
+    _Removal._afinish = hasty
 
 
 def soon_forgets() -> None:
     def nothing(self: Any) -> None:
         pass
 
-    _removal._finish_later = nothing  # type: ignore[method-assign]
+    _Removal._finish_later = nothing
 
 
 def everybody_is_told() -> None:
-    finish = _removal._finish
+    finish = _Removal._finish
 
     def boast(self: Any, deadline: float | None = None) -> bool | None:
         return None if finish(self, deadline) is None else True
 
-    _removal._finish = boast  # type: ignore[method-assign]
+    _Removal._finish = boast
 
 
 def interrupt_left_out() -> None:
     def nothing(self: Any) -> None:
-        self._claims["interrupt"] = self._claims["interrupt over"] = waiting.Claim()
+        self._claims["interrupt"] = self._claims["interrupt over"] = Claim()
 
-    _removal._run_interrupt = nothing  # type: ignore[method-assign]
+    _Removal._run_interrupt = nothing
 
 
 def own_section_unseen() -> None:
-    def nothing(cell: Cell, first: int, last: int) -> None:
+    def nothing(cell: Any, first: int, last: int) -> None:
         pass
 
-    provider._refuse_own_sections = nothing
+    _provider._refuse_own_sections = nothing
 
-
-_removal: Any = provider.Revocation
 
 # Each with what is wrong, and the promise that it breaks.
 MECHANISM: dict[str, tuple[Callable[[], None], str]] = {

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["FAILURE", "SUCCESS", "UNUSABLE", "run", "storm"]
 
 SUCCESS, FAILURE, UNUSABLE = 0, 1, 2
-BUSTED_SECONDS, BUSTED_PATIENCE = 8.0, 2.0  # a fault has to show within ten seconds
+BUSTED_SECONDS, BUSTED_PATIENCE = 8.0, 4.0  # a fault has to show within ten seconds
 
 
 def run(
@@ -31,7 +31,9 @@ def run(
     quiet: bool = False,
 ) -> int:
     """Run the command, and return its exit status."""
-    options = {"seed": SystemRandom().getrandbits(32) if seed is None else seed, "readers": readers, "path": json, "quiet": quiet}
+    if seed is None:
+        seed = SystemRandom().getrandbits(32)
+    options: dict[str, Any] = {"seed": seed, "readers": readers, "path": json, "quiet": quiet}
     if busted is None:
         return storm(seconds=seconds, **options)
     if busted == "list":
@@ -53,7 +55,9 @@ def storm(
     facts = machine.facts()
     if not quiet:
         gil = "with the GIL" if facts["gil"] else "free-threaded"
-        print(f"ref-proxy torture: {seconds:g} s, seed {seed}, {readers} readers, {facts['python']}, {gil}, twin {facts['twin']}\n")
+        print(
+            f"ref-proxy torture: {seconds:g} s, seed {seed}, {readers} readers, {facts['python']}, {gil}, twin {facts['twin']}\n"
+        )
         sys.stdout.flush()
     if broken is not None:
         busted.break_it(broken)

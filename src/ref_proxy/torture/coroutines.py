@@ -114,7 +114,7 @@ class TaskReader(TaskActor):
             self.depart(specimen, token)
             section.end()
 
-        await self.kit.cancelled(end, 1)
+        await self.kit.in_another_task(end)
         return 1
 
 

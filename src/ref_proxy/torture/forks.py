@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import select
 import signal
 import sys
 import traceback
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["Forker", "without_forks"]
 
 PAUSE = 0.2  # seconds between two: a fork costs all others some milliseconds
-CHILD = 5.0  # seconds for each removal in a child
+CHILD = 3.0  # seconds for each removal in a child
+PATIENCE = 4  # seconds until a child that hangs is killed by its own alarm, and says where it hangs
+HUNG = 6.0  # seconds until it is killed by its parent
 GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
@@ -39,7 +43,7 @@ def without_forks() -> str | None:
 
 
 class Forker(Actor):
-    """A thread that forks. Its providers have no hooks, and no rivals: so a free-threaded child finds no lock of a dict's taken."""
+    """A thread that forks. Its providers have no hooks and no rivals: so a free-threaded child finds no dict's lock taken."""
 
     group = "forks"
     kinds = ("child checked",)
@@ -86,19 +90,23 @@ class Forker(Actor):
             said = "it died"
             try:
                 signal.signal(signal.SIGALRM, signal.SIG_DFL)
-                signal.alarm(int(2 * CHILD))
+                faulthandler.register(signal.SIGALRM, chain=True)  # a child that hangs says where
+                signal.alarm(PATIENCE)
                 said = self._in_child(life, provider)
             except BaseException as error:
                 said = "".join(traceback.format_exception_only(error)).strip()
             finally:
                 os.write(write, said.encode())
                 os._exit(0)
+        self.stage.children.add(pid)
         os.close(write)
         with open(read, encoding="utf-8") as pipe:
+            if not select.select([pipe], [], [], HUNG)[0]:
+                os.kill(pid, signal.SIGKILL)  # it hung before it could ask for an alarm
             said = pipe.read()
         _, status = os.waitpid(pid, 0)
-        signalled = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-        return f"it hung at {self.step!r}" if signalled == signal.SIGALRM else f"it died of signal {signalled}" if signalled else said
+        self.stage.children.discard(pid)
+        return f"it was killed by {signal.Signals(status & 0x7F).name}" if os.WIFSIGNALED(status) else said
 
     def _in_child(self, life: Life, provider: Provider[Specimen]) -> str:
         found = [blocker.ident for blocker in provider.blockers()]

@@ -27,6 +27,9 @@ class Kit(Protocol):
     async def pause(self, seconds: float) -> None:
         """Let others run."""
 
+    async def in_another_task(self, call: Task) -> None:
+        """Have another task do it, and wait until it has."""
+
     async def cancelled(self, call: Callable[[], Awaitable[object]], after: float) -> bool:
         """Await a call, and cancel it after some seconds. Whether that came before its end."""
         ...
@@ -44,12 +47,15 @@ class Asyncio:
     async def pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
+    async def in_another_task(self, call: Task) -> None:
+        await asyncio.gather(call())
+
     async def cancelled(self, call: Callable[[], Awaitable[object]], after: float) -> bool:
         async def called() -> None:
             await call()
 
         task = asyncio.ensure_future(called())
-        await asyncio.sleep(after)
+        await asyncio.wait([task], timeout=after)
         task.cancel()
         try:
             await task
@@ -74,6 +80,10 @@ class Trio:
 
     async def pause(self, seconds: float) -> None:
         await self._trio.sleep(seconds)
+
+    async def in_another_task(self, call: Task) -> None:
+        async with self._trio.open_nursery() as nursery:
+            nursery.start_soon(call)
 
     async def cancelled(self, call: Callable[[], Awaitable[object]], after: float) -> bool:
         with self._trio.move_on_after(after) as scope:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from ..provider import Revocation
     from .actor import Actor
     from .specimen import Specimen
     from .stage import Stage
@@ -99,10 +100,12 @@ class Life:
             return False
         except RevokeTimeout as error:
             actor.count("timeouts")
-            old = error.pending.resource
+            pending: Revocation[Specimen] | None = error.pending
+            assert pending is not None and pending.resource is not None
+            old = pending.resource
             old.begun = True
             actor.now("replace, resumed")
-            error.pending.wait()
+            pending.wait()
             actor.count("resumed")
         self.stage.end(old)
         actor.count("replaced")

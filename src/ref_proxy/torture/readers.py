@@ -181,5 +181,11 @@ class Ender(Actor):
         self.dwell()
         if specimen is not None:
             self.depart(specimen, token)
-        section.end()
+            section.end()
+            return 1
+        try:
+            with section:  # it may have ended, or end now
+                pass
+        except ValueError:
+            pass
         return 1

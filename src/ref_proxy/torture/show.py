@@ -108,7 +108,8 @@ def _table(title: str, rows: Mapping[str, int], width: int, *, total: bool = Tru
     """Names and numbers, in as many columns as there is room for, read downwards."""
     columns = 3 if width >= WIDE else 2
     cell = width // columns - 2
-    cells = [f"{name:<{cell - 8}.{cell - 8}}{number:>8,}" for name, number in rows.items()]
+    room = max((len(f"{number:,}") for number in rows.values()), default=0)
+    cells = [f"{name:<{cell - room - 1}.{cell - room - 1}} {number:>{room},}" for name, number in rows.items()]
     height = -(-len(cells) // columns)
     lines = ["  ".join(["", *cells[row::height]]) for row in range(height)]
     head = f"{title}: {sum(rows.values()):,}" if total else f"{title}:"

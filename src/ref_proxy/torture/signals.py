@@ -140,8 +140,9 @@ def _may_be_struck(frame: FrameType | None) -> bool:
 
     Not in a hook, a finaliser or a ring: what is raised there is lost, or comes out somewhere else.
     """
+    inside = False
     while frame is not None and frame.f_globals.get("__package__") == PRODUCT:
         if frame.f_code.co_name in {"__del__", "ring", "_pull"}:
             return False
-        frame = frame.f_back
-    return frame is not None and frame.f_code in {Life.revoke.__code__, Life.swap.__code__}
+        inside, frame = True, frame.f_back
+    return inside and frame is not None and frame.f_code in {Life.revoke.__code__, Life.swap.__code__}

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from .actor import Actor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .._backend import Section
     from .life import Life
     from .specimen import Specimen
@@ -31,7 +33,7 @@ class Dying:
     """Makes an access when it is finalised, be it in the midst of another one."""
 
     def __init__(self, stray: Stray, life: Life, kind: str) -> None:
-        self._peek = lambda: stray.peek(life, kind)
+        self._peek: Callable[[], None] = lambda: stray.peek(life, kind)
         self.me = self if "collector" in kind else None
 
     def __del__(self) -> None:

@@ -40,7 +40,12 @@ SUBSTITUTIONS: dict[str, Substitution] = {
     "no-stripe-lock": Substitution(
         "stripes are not locked (S1)",
         True,
-        (("    if (unlikely(!try_lock(lock)))\n        lock_slowly(lock);\n", "    if (lock == NULL)\n        lock_slowly(lock);\n"),),
+        (
+            (
+                "    if (unlikely(!try_lock(lock)))\n        lock_slowly(lock);\n",
+                "    if (lock == NULL)\n        lock_slowly(lock);\n",
+            ),
+        ),
     ),
     "scan-before-publish": Substitution(
         "the stripes are turned before the new publication is stored (S3)", True, ((_PUBLISH + _SCAN, _SCAN + _PUBLISH),)
@@ -48,7 +53,10 @@ SUBSTITUTIONS: dict[str, Substitution] = {
     "no-bias": Substitution(
         "the count of a retired publication starts at zero, and may reach that while stripes are turned (S3)",
         True,
-        (("store(&publication->left, 1);", "store(&publication->left, 0);"), (_UNBIAS, "    bool empty = load(&old->left) == 0;\n")),
+        (
+            ("store(&publication->left, 1);", "store(&publication->left, 0);"),
+            (_UNBIAS, "    bool empty = load(&old->left) == 0;\n"),
+        ),
     ),
     "bias-early": Substitution(
         "the bias is taken off before the stripes are turned (S3)", True, ((_SCAN + _UNBIAS, _UNBIAS + _SCAN),)
@@ -67,10 +75,14 @@ SUBSTITUTIONS: dict[str, Substitution] = {
         "an access loads what is published before it has locked its stripe (S2, S3)",
         True,
         (
-            ("section_join(Section *section, Cell *cell, Stripe *stripe) {\n" + _LOAD,
-             "section_join(Section *section, Publication *publication, Stripe *stripe) {\n"),
-            ("    lock(&stripe->lock);\n    Section *section = spares_take",
-             "    Publication *early = load(&cell->current);\n    lock(&stripe->lock);\n    Section *section = spares_take"),
+            (
+                "section_join(Section *section, Cell *cell, Stripe *stripe) {\n" + _LOAD,
+                "section_join(Section *section, Publication *publication, Stripe *stripe) {\n",
+            ),
+            (
+                "    lock(&stripe->lock);\n    Section *section = spares_take",
+                "    Publication *early = load(&cell->current);\n    lock(&stripe->lock);\n    Section *section = spares_take",
+            ),
             ("section_join(section, cell, stripe)", "section_join(section, early, stripe)"),
         ),
     ),
@@ -83,31 +95,54 @@ SUBSTITUTIONS: dict[str, Substitution] = {
         "a section that is ended twice is unlinked twice (S1)",
         False,
         (
-            ("    Publication *publication = load(&section->publication);\n    if (unlikely(publication == NULL)) {\n"
-             "        unlock(&stripe->lock);\n        return false;\n    }\n    unlink_section(section);",
-             "    Publication *publication = load(&section->publication);\n    unlink_section(section);"),
+            (
+                (
+                    "    Publication *publication = load(&section->publication);\n    if (unlikely(publication == NULL)) {\n"
+                    "        unlock(&stripe->lock);\n        return false;\n    }\n    unlink_section(section);"
+                ),
+                "    Publication *publication = load(&section->publication);\n    unlink_section(section);",
+            ),
         ),
     ),
     "older-forgotten": Substitution(
         "a publication counts as drained once it is retired (S3)",
         False,
-        (("p != NULL && drained; p = p->newer)\n        drained =", "p != NULL && drained && first > last; p = p->newer)\n        drained ="),),
+        (
+            (
+                "p != NULL && drained; p = p->newer)\n        drained =",
+                "p != NULL && drained && first > last; p = p->newer)\n        drained =",
+            ),
+        ),
     ),
     "dropped-stays": Substitution(
         "a section that is dropped stays open (S18)",
         False,
-        (("    if (unlikely(load(&self->publication) != NULL))\n        section_drop(self);\n    Py_XDECREF(self->gift);",
-          "    Py_XDECREF(self->gift);"),),
+        (
+            (
+                "    if (unlikely(load(&self->publication) != NULL))\n        section_drop(self);\n    Py_XDECREF(self->gift);",
+                "    Py_XDECREF(self->gift);",
+            ),
+        ),
     ),
     "gift-of-another": Substitution(
         "a thread hands out the reference that another thread's section keeps for it (S1)",
         True,
-        (("#define is_own(object) _Py_IsOwnedByCurrentThread((PyObject *)(object))", "#define is_own(object) ((void)(object), true)"),),
+        (
+            (
+                "#define is_own(object) _Py_IsOwnedByCurrentThread((PyObject *)(object))",
+                "#define is_own(object) ((void)(object), true)",
+            ),
+        ),
     ),
     "fork-keeps-sections": Substitution(
         "a forked child keeps the sections of threads that it does not have (S14)",
         False,
-        (("            if (s->thread == here)\n                continue;\n", "            if (s->thread == here || s->thread != here)\n                continue;\n"),),
+        (
+            (
+                "            if (s->thread == here)\n                continue;\n",
+                "            if (s->thread == here || s->thread != here)\n                continue;\n",
+            ),
+        ),
     ),
 }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import sys
-import threading
 from time import monotonic, sleep
 from typing import TypeVar
 
@@ -24,8 +23,7 @@ class Traces:
 
     def __init__(self) -> None:
         gc.collect()
-        self._threads = threading.active_count()
-        self._frames = len(sys._current_frames())
+        self._threads = len(sys._current_frames())
         self._descriptors = _descriptors()
         self._providers = {id(each) for each in _all(Provider)}
         self._cells = {id(each) for each in _all(Cell)}
@@ -42,14 +40,13 @@ class Traces:
         found: list[str] = []
         providers = [each for each in _all(Provider) if id(each) not in self._providers]
         sections = sum(len(each.sections(0, each.number)) for each in _all(Cell) if id(each) not in self._cells)
-        threads = threading.active_count() - self._threads
-        strangers = len(sys._current_frames()) - self._frames
+        threads = len(sys._current_frames()) - self._threads
         descriptors = _descriptors() - self._descriptors
         for number, what in (
             (len(providers), "providers alive"),
             (sections, "sections open"),
             (len(waiting._jobs), "jobs of the library under way"),
-            (max(threads, strangers), "threads"),
+            (threads, "threads"),
             (descriptors, "descriptors open"),
         ):
             if number > 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import signal
 import sys
 from threading import Thread
 from time import monotonic, sleep
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Watchdog"]
 
 GLANCE = 0.1  # seconds
-GRACE = 5.0  # seconds more, after which the interpreter itself is held to hang
+GRACE = 4.0  # seconds more, after which the interpreter itself is held to hang
 
 
 class Watchdog(Thread):
@@ -59,6 +60,8 @@ class Watchdog(Thread):
             self._stage.fault(f"{actor.name} has been stuck for {now - actor.since:.1f} s in: {actor.step}")
         dump()
         faulthandler.dump_traceback(all_threads=True)
+        for child in list(self._stage.children):
+            os.kill(child, signal.SIGKILL)
         self._bite()
         sys.stdout.flush()
         os._exit(1)
