@@ -57,6 +57,39 @@ def _demo(options: dict[str, Any]) -> int:
         return _missing("demo", error, DEMO_EXTRAS)
 
 
+def _number(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return value
+
+
+def _add_torture(parsers: Parsers) -> None:
+    parser = parsers.add_parser(
+        "torture",
+        help="try to break the library, with readers and removals of every kind at once",
+        description="Try to break the library, with readers and removals of every kind at once, and judge whether it held. Exit "
+        "status: 0 for success, 1 for failure, 2 when it could not be run.",
+    )
+    parser.add_argument("--seconds", type=_seconds, default=20.0, metavar="S", help="how long (20)")
+    parser.add_argument("--seed", type=int, metavar="N", help="for all random choices; another one each time, and shown")
+    parser.add_argument("--readers", type=_number, default=4, metavar="N", help="threads that only read, beside all others (4)")
+    parser.add_argument(
+        "--busted",
+        metavar="NAME",
+        help="break this piece of the library first, for some seconds: it must fail; `list` lists them",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write all figures there, with machine and versions")
+    parser.add_argument("--quiet", action="store_true", help="say nothing but the outcome")
+    parser.set_defaults(run=_torture)
+
+
+def _torture(options: dict[str, Any]) -> int:
+    from .torture.command import run
+
+    return run(**options)
+
+
 def _missing(command: str, error: ImportError, extras: dict[str, str]) -> int:
     """One line for what is not installed; whatever else cannot be imported is no matter of extras."""
     module = (error.name or "").partition(".")[0]
@@ -69,7 +102,7 @@ def _missing(command: str, error: ImportError, extras: dict[str, str]) -> int:
     return UNUSABLE
 
 
-COMMANDS = (_add_demo,)
+COMMANDS = (_add_demo, _add_torture)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,7 +13,7 @@ from .srcu import Domain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TextIO
+    from typing import Any, TextIO
 
 __all__ = ["dump"]
 
@@ -39,7 +39,7 @@ def dump(file: TextIO | None = None) -> None:
     ...
     >>> section.end()
     """
-    objects = gc.get_objects()
+    objects = [each for each in gc.get_objects() if isinstance(each, (Revocation, Domain)) and _is_made(each)]
     lines = [f"ref_proxy in process {os.getpid()}, twin {BACKEND!r}:\n"]
     for removal in objects:
         if isinstance(removal, Revocation) and removal._final and not removal.done:
@@ -55,6 +55,11 @@ def dump(file: TextIO | None = None) -> None:
         out.flush()
     except RuntimeError:  # this is a signal handler, in the midst of a write to the very same file
         os.write(out.fileno(), text.encode(errors="replace"))
+
+
+def _is_made(thing: Revocation[Any] | Domain) -> bool:
+    """Whether its maker has come to the end: it may be another thread, or what this signal handler interrupts."""
+    return all(hasattr(thing, name) for name in thing.__slots__)
 
 
 def _told(what: str, found: list[report.Blocker]) -> list[str]:

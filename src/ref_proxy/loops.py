@@ -6,6 +6,7 @@ A `Loop` is for one task, which finds it with `running()`. It loads neither libr
 from __future__ import annotations
 
 import math
+import os
 from functools import partial
 from time import monotonic
 
@@ -28,8 +29,19 @@ T = TypeVar("T")
 class Loop:
     """The event loop that runs the calling task."""
 
+    def __init__(self) -> None:
+        self._process = os.getpid()
+
     def post(self, fn: Callable[[], object]) -> None:
-        """Have `fn()` called by the loop. From anywhere, also a signal handler; a loop that has ended does nothing."""
+        """Have `fn()` called by the loop. From anywhere, also a signal handler; a loop that has ended does nothing.
+
+        Nor does one in a forked child: the loop runs in the parent. Its lock may be held for good here by a thread that is not,
+        and what wakes it is shared with the parent.
+        """
+        if os.getpid() == self._process:
+            self._post(fn)
+
+    def _post(self, fn: Callable[[], object]) -> None:
         raise NotImplementedError
 
     def event(self) -> Event:
@@ -147,10 +159,11 @@ class _Asyncio(Loop):
     def __init__(self) -> None:
         import asyncio
 
+        super().__init__()
         self._asyncio = asyncio
         self._loop = asyncio.get_running_loop()
 
-    def post(self, fn: Callable[[], object]) -> None:
+    def _post(self, fn: Callable[[], object]) -> None:
         try:
             self._loop.call_soon_threadsafe(fn)
         except RuntimeError:  # closed: nobody waits there any more
@@ -212,10 +225,11 @@ class _Trio(Loop):
     def __init__(self) -> None:
         import trio
 
+        super().__init__()
         self._trio = trio
         self._token = trio.lowlevel.current_trio_token()
 
-    def post(self, fn: Callable[[], object]) -> None:
+    def _post(self, fn: Callable[[], object]) -> None:
         try:
             self._token.run_sync_soon(fn)
         except self._trio.RunFinishedError:

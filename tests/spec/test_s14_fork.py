@@ -156,6 +156,34 @@ def test_forks_while_others_go_in_and_out_and_replace(resource):
     provider.revoke()
 
 
+@pytest.mark.parametrize("library", ["asyncio", "trio"])
+def test_a_loop_that_runs_in_the_parent_is_not_called_in_the_child(provider, proxy, library, monkeypatch):
+    # Its lock may be held, in the child, by a thread that is not there; and what wakes it is the parent's too.
+    loops = pytest.importorskip(library)
+    owner, name = {
+        "asyncio": lambda: (loops.BaseEventLoop, "call_soon_threadsafe"),
+        "trio": lambda: (loops.lowlevel.TrioToken, "run_sync_soon"),
+    }[library]()
+    post, called = getattr(owner, name), []
+    monkeypatch.setattr(owner, name, lambda *args: (called.append(os.getpid()), post(*args))[1])
+    holder = Holder(proxy)
+
+    async def remove():
+        return await provider.arevoke()
+
+    removal = Call(lambda: loops.run(remove() if library == "asyncio" else remove))
+    until(lambda: removal.returned or (provider.state == "draining" and provider._bell._ropes))
+
+    def check():  # the holder's section has been ended in here, and the bell rung
+        assert provider.revoke(timeout=5) is True
+        assert os.getpid() not in called
+
+    in_child(check)
+    holder.leave()
+    assert removal.result() is True
+    assert os.getpid() in called
+
+
 def test_a_domain_in_the_child():
     domain = Domain()
     entered, leave = threading.Event(), threading.Event()

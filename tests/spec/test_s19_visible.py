@@ -20,7 +20,7 @@ import weakref
 import pytest
 
 import ref_proxy
-from ref_proxy import Device, Provider, aio, alarm
+from ref_proxy import Device, Provider, Revocation, aio, alarm
 from ref_proxy.srcu import Domain
 from tests.support import Call, Holder, Resource, until
 
@@ -281,6 +281,14 @@ def test_dump_prints_all_providers_and_sections(provider, proxy):
     ref_proxy.dump(out)
     assert "'other'" not in out.getvalue()
     assert "provider 'line', live, 0 sections open\n" in out.getvalue()
+
+
+def test_dump_passes_by_what_is_being_made(provider):
+    half_made = [object.__new__(Revocation), object.__new__(Domain)]
+    out = io.StringIO()
+    ref_proxy.dump(out)
+    assert "provider 'line', live" in out.getvalue()
+    del half_made
 
 
 def test_dump_works_in_a_signal_handler_also_in_the_midst_of_a_write(provider, proxy, capfd):

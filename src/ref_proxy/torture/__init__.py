@@ -1,0 +1,1 @@
+"""`ref-proxy torture`."""
