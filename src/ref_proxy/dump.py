@@ -41,7 +41,7 @@ def dump(file: TextIO | None = None) -> None:
     """
     objects = gc.get_objects()
     made = {
-        id(provider._removal): f", made at {note.stack[-1].filename}:{note.stack[-1].lineno}"
+        id(provider._cell): f", made at {note.stack[-1].filename}:{note.stack[-1].lineno}"
         for note in list(report.notes.values())
         if isinstance(provider := note.of(), Provider)
     }
@@ -49,7 +49,7 @@ def dump(file: TextIO | None = None) -> None:
     for removal in objects:
         if isinstance(removal, Revocation) and removal._final and not removal.done:
             state = "live" if removal._cell.live else "draining"
-            lines += _told(f"provider {removal._cell.name!r}, {state}", removal.blockers(), made.get(id(removal), ""))
+            lines += _told(f"provider {removal._cell.name!r}, {state}", removal.blockers(), made.get(id(removal._cell), ""))
     for domain in objects:
         if isinstance(domain, Domain) and (found := report.blockers(domain._cell, 0, domain._cell.number)):
             lines += _told(f"domain {domain.name!r}", found)

@@ -650,7 +650,7 @@ class Provider(Generic[T]):
         removal._deny()
         removal._finish_later()  # neither hook runs here: they are foreign code, which may block
         if live:
-            report.note_dropping(id(self))
+            report.note_dropping(id(self), f"provider {self.name!r}")
             warnings.warn(f"{self!r} was dropped while live: call revoke(), or use it in a `with`", ResourceWarning, source=self)
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:

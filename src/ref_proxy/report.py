@@ -12,9 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from logging import Logger
     from traceback import StackSummary
-    from typing import Any
+    from typing import Any, TypeAlias
 
     from ._backend import Cell, Proxy
+    from .device import Device
+    from .provider import Provider
+
+    Noted: TypeAlias = Provider[Any] | Device | Proxy[Any]
 
 __all__ = [
     "Blocker",
@@ -156,10 +160,10 @@ class Note:
 
     __slots__ = ("dropped", "of", "stack")
 
-    def __init__(self, of: Any) -> None:
-        self.of: Callable[[], Any] = ref(of)
+    def __init__(self, of: Noted) -> None:
+        self.of: Callable[[], Noted | None] = ref(of)
         self.stack = stacks.extract(stacks.callers())
-        self.dropped = False  # while it was open, or live
+        self.dropped = ""  # what it was, if it was dropped while open, or live
 
 
 # For those who debug: what was made and what began, by its id(), which later ones use again and overwrite: never more than there
@@ -168,17 +172,17 @@ notes: dict[int, Note] = {}
 noting = False
 
 
-def note_making(made: Any) -> None:
+def note_making(made: Provider[Any] | Device) -> None:
     """Remember where the caller makes a provider or a device."""
     if noting:
         notes[id(made)] = Note(made)
 
 
-def note_dropping(token: int) -> None:
-    """Remember that something was dropped while it was open, or live: by its id(), for it is on its way out."""
+def note_dropping(token: int, what: str) -> None:
+    """Remember that something was dropped while it was open, or live: by its id() and name, for it is on its way out."""
     note = notes.get(token)
     if note is not None:
-        note.dropped = True
+        note.dropped = what
 
 
 def note_access(proxy: Proxy[Any], token: int) -> None:
@@ -186,4 +190,4 @@ def note_access(proxy: Proxy[Any], token: int) -> None:
     if token > 0:
         notes[token] = Note(proxy)
     elif token < 0:
-        note_dropping(-token)
+        note_dropping(-token, f"section of {which(proxy.name, proxy._cell.name)}")
