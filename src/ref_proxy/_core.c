@@ -141,9 +141,9 @@ typedef struct {
     PyTypeObject *cell_type, *proxy_type, *section_type, *handle_type, *method_type;
     PyObject *revoked;
     PyObject *inner_names[INNER_NAMES], *getattr;
-    PyObject *tracer; /* NULL, or what is told of each section that begins in a traced cell */
+    PyObject *tracer; /* NULL, or what is told of the accesses to traced cells */
     Spares spares;
-    Lock lock;   /* guards the list of cells */
+    Lock lock;   /* guards the tracer, and the list of cells */
     Cell *cells; /* all of them, for a forked child */
     unsigned long forks;
 } State;
@@ -164,7 +164,7 @@ struct Cell {
     Publication *oldest;           /* retired and not complete, in order */
     unsigned long long number;     /* of the newest publication */
     Lock publishing;               /* guards the four above; `current` is read without it */
-    bool traced;                   /* for debugging: its sections are told of; constant */
+    bool traced;                   /* for debugging: accesses to it are told of; constant */
     Cell *next, **previous;        /* in the module's list */
     unsigned long forks;           /* how many after_fork() has been through with this cell */
 #ifdef Py_GIL_DISABLED
@@ -501,11 +501,27 @@ static void spares_free(Spares *spares) {
         section_free(section);
 }
 
+/* False, with an exception, where the tracer raised. */
+COLD static bool tell_tracer(Proxy *proxy, long long token) {
+    State *state = proxy->cell->state;
+    lock(&state->lock);
+    PyObject *tracer = Py_XNewRef(state->tracer);
+    unlock(&state->lock);
+    if (tracer == NULL)
+        return true;
+    PyObject *done = PyObject_CallFunction(tracer, "OL", proxy, token);
+    Py_DECREF(tracer);
+    Py_XDECREF(done);
+    return done != NULL;
+}
+
+static inline long long token_of(Section *section) { return (long long)(uintptr_t)section; /* its id() */ }
+
 COLD static void section_was_dropped(Section *self) {
     PyObject *type, *value, *trace;
     PyErr_Fetch(&type, &value, &trace);
     PyObject *who = describe(self->proxy);
-    if (who == NULL ||
+    if (who == NULL || (self->proxy->cell->traced && !tell_tracer(self->proxy, -token_of(self))) ||
         PyErr_WarnFormat(PyExc_ResourceWarning, 1,
                          "the section of %U, opened by thread %lu, was dropped while open and has been ended: "
                          "use it in a `with`, or call end()",
@@ -607,28 +623,8 @@ static PyObject *section_detach(Section *self, PyObject *Py_UNUSED(ignored)) {
 
 /* ---- Proxy ---- */
 
-/* Steals the section, and returns it; NULL, and it has ended, where the tracer raised. */
-COLD static Section *tell_tracer(Section *section) {
-    PyObject *tracer = Py_XNewRef(section->proxy->cell->state->tracer);
-    if (tracer == NULL)
-        return section;
-    PyObject *done = PyObject_CallFunction(tracer, "N", PyLong_FromVoidPtr(section));
-    Py_DECREF(tracer);
-    if (done == NULL) {
-        section_end(section);
-        Py_CLEAR(section);
-    }
-    Py_XDECREF(done);
-    return section;
-}
-
-/* A section, open or refused. NULL, with an exception: the proxy is closed, or there is no memory. */
-static HOT Section *proxy_open(Proxy *self) {
-    if (unlikely(load(&self->closed))) {
-        complain(self, PyExc_ValueError, "%U is closed: get another one from the provider");
-        return NULL;
-    }
-    Cell *cell = self->cell;
+/* A section, open or refused. NULL, with an exception: there is no memory. */
+static HOT Section *section_begin(Proxy *self, Cell *cell) {
     PyThreadState *thread = PyThreadState_Get();
     Stripe *stripe = stripe_of(cell, thread->id);
     lock(&stripe->lock);
@@ -659,7 +655,28 @@ static HOT Section *proxy_open(Proxy *self) {
     if (likely(used))
         _Py_NewReference((PyObject *)section);
     PyObject_GC_Track(section);
-    return unlikely(cell->traced) && granted ? tell_tracer(section) : section;
+    return section;
+}
+
+COLD static Section *section_begin_traced(Proxy *self, Cell *cell) {
+    if (!tell_tracer(self, 0))
+        return NULL;
+    Section *section = section_begin(self, cell);
+    if (section != NULL && section->stripe != NULL && !tell_tracer(self, token_of(section))) {
+        section_end(section);
+        Py_CLEAR(section);
+    }
+    return section;
+}
+
+/* The same. NULL, with an exception, also where the proxy is closed, or the tracer raised. */
+static HOT Section *proxy_open(Proxy *self) {
+    if (unlikely(load(&self->closed))) {
+        complain(self, PyExc_ValueError, "%U is closed: get another one from the provider");
+        return NULL;
+    }
+    Cell *cell = self->cell;
+    return unlikely(cell->traced) ? section_begin_traced(self, cell) : section_begin(self, cell);
 }
 
 static PyObject *proxy_try_access(Proxy *self, PyObject *Py_UNUSED(ignored)) {
@@ -748,10 +765,10 @@ static PyObject *cell_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     self->name = Py_NewRef(name);
     self->wake = Py_NewRef(wake);
     self->number = publication->number;
-    self->traced = state->tracer != NULL;
     self->one.turned = publication;
     store(&self->current, publication);
     lock(&state->lock);
+    self->traced = state->tracer != NULL;
     self->forks = state->forks;
     self->next = state->cells;
     self->previous = &state->cells;
@@ -934,11 +951,12 @@ static PyObject *cell_sizeof(Cell *self, PyObject *Py_UNUSED(ignored)) {
     return PyLong_FromSize_t(size);
 }
 
-/* At the start, by who debugs: the cells that there are already read `tracer` unlocked, and none of them is traced. */
 static PyObject *core_trace(PyObject *module, PyObject *tracer) {
     State *state = PyModule_GetState(module);
+    lock(&state->lock);
     PyObject *old = state->tracer;
     state->tracer = tracer == Py_None ? NULL : Py_NewRef(tracer);
+    unlock(&state->lock);
     Py_XDECREF(old);
     Py_RETURN_NONE;
 }

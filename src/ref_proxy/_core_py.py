@@ -83,7 +83,7 @@ class _Member:
 
 _here = _Here()
 _cells: WeakSet[Cell] = WeakSet()
-_tracer: Callable[[int], object] | None = None
+_tracer: Callable[[Proxy, int], object] | None = None
 
 
 def _uncopied(self: object, protocol: Any, /) -> NoReturn:
@@ -308,6 +308,9 @@ class Proxy:
         if self._closed:
             raise ValueError(f"{_describe(self)} is closed: get another one from the provider")
         cell = self._cell
+        tracer = _tracer if cell._traced else None
+        if tracer is not None:
+            tracer(self, 0)
         section: Section = object.__new__(Section)
         section._proxy = self
         section._member = section._publication = None
@@ -323,8 +326,12 @@ class Proxy:
             section._publication = publication
             publication.members[member] = None  # [JOIN]
             if not publication.next:  # [RECHECK]
-                if cell._traced and _tracer is not None:
-                    _tracer(id(section))
+                if tracer is not None:
+                    try:
+                        tracer(self, id(section))
+                    except BaseException:
+                        section.end()
+                        raise
                 return section
             section._publication = None
             cell._leave(publication, member)
@@ -427,6 +434,8 @@ class Section:
             return
         member = self._member
         if self._end() and member is not None:
+            if self._proxy._cell._traced and _tracer is not None:
+                _tracer(self._proxy, -id(self))
             warnings.warn(
                 f"the section of {_describe(self._proxy)}, opened by thread {member.thread.ident}, was dropped while open and "
                 "has been ended: use it in a `with`, or call end()",
@@ -444,8 +453,12 @@ class Section:
 Proxy.__module__ = Section.__module__ = "ref_proxy"
 
 
-def trace(tracer: Callable[[int], object] | None, /) -> None:
-    """Have `tracer(id(section))` called for each section that begins in a cell made from now on; None: no more."""
+def trace(tracer: Callable[[Proxy, int], object] | None, /) -> None:
+    """Have `tracer(proxy, token)` called for the accesses to cells made from now on; None: no more.
+
+    The token is 0 before it is decided whether an access is granted: the tracer may revoke, and what it raises the access raises.
+    It is `id(section)` once the section has begun, and `-id(section)` when that was dropped while open.
+    """
     global _tracer
     _tracer = tracer
 

@@ -97,6 +97,7 @@ class Device:
         self._actions: dict[Callable[[], object], dict[str, bool]] = {}
         self._children: dict[Device, dict[str, bool]] = {}
         self._sweep_at = 16
+        report.note_making(self)
 
     @property
     def name(self) -> str:
@@ -382,6 +383,7 @@ class Device:
         self._deny()
         start(self._interrupt_unwaited)  # the hooks are foreign code, which may block: not in a finaliser
         if live:
+            report.note_dropping(id(self), f"device {self.name!r}")
             warnings.warn(f"{self!r} was dropped while live: call remove(), or use it in a `with`", ResourceWarning, source=self)
 
     # With nobody waiting: a thread does what is due, and none is kept waiting for what is not.

@@ -8,7 +8,7 @@ import sys
 
 from . import report
 from ._backend import BACKEND
-from .provider import Revocation
+from .provider import Provider, Revocation
 from .srcu import Domain
 
 TYPE_CHECKING = False
@@ -22,7 +22,7 @@ def dump(file: TextIO | None = None) -> None:
     """Print all live providers of the process and those being removed, with their open sections and where each of those stands.
 
     From anywhere, also a debugger or a signal handler: `signal.signal(signal.SIGUSR1, lambda *_: ref_proxy.dump())`. With
-    REF_PROXY_DEBUG=1 in the environment it also tells where each section began.
+    REF_PROXY_DEBUG=1 in the environment it also tells where each provider was made and each section began.
 
     Guarantees: S13, S19. Blocks: never, but for the writing. Args: `file` is where to; the standard error where it is left out.
     Cost: one pass over the process's objects; the sections notice nothing.
@@ -40,11 +40,16 @@ def dump(file: TextIO | None = None) -> None:
     >>> section.end()
     """
     objects = [each for each in gc.get_objects() if isinstance(each, (Revocation, Domain)) and _is_made(each)]
+    made = {
+        id(provider._cell): f", made at {note.stack[-1].filename}:{note.stack[-1].lineno}"
+        for note in list(report.notes.values())
+        if isinstance(provider := note.of(), Provider)
+    }
     lines = [f"ref_proxy in process {os.getpid()}, twin {BACKEND!r}:\n"]
     for removal in objects:
         if isinstance(removal, Revocation) and removal._final and not removal.done:
             state = "live" if removal._cell.live else "draining"
-            lines += _told(f"provider {removal._cell.name!r}, {state}", removal.blockers())
+            lines += _told(f"provider {removal._cell.name!r}, {state}", removal.blockers(), made.get(id(removal._cell), ""))
     for domain in objects:
         if isinstance(domain, Domain) and (found := report.blockers(domain._cell, 0, domain._cell.number)):
             lines += _told(f"domain {domain.name!r}", found)
@@ -62,5 +67,5 @@ def _is_made(thing: Revocation[Any] | Domain) -> bool:
     return all(hasattr(thing, name) for name in thing.__slots__)
 
 
-def _told(what: str, found: list[report.Blocker]) -> list[str]:
-    return [f"{what}, {len(found)} section{'' if len(found) == 1 else 's'} open\n", report.show(found)]
+def _told(what: str, found: list[report.Blocker], made: str = "") -> list[str]:
+    return [f"{what}, {len(found)} section{'' if len(found) == 1 else 's'} open{made}\n", report.show(found)]

@@ -33,7 +33,8 @@ _numbers = count(1)
 STALL_AFTER = 10.0  # seconds
 
 if os.environ.get("REF_PROXY_DEBUG") == "1":  # the face loads this module, before anybody can make a cell
-    trace(report.note_beginning)
+    report.noting = True
+    trace(report.note_access)
 
 
 def _refuse_own_sections(cell: Cell, first: int, last: int) -> None:
@@ -449,6 +450,7 @@ class Provider(Generic[T]):
         self._removal: Revocation[T] = Revocation(
             self._cell, self._bell, interrupt=interrupt, release=release, stall_after=stall_after
         )
+        report.note_making(self)
 
     @property
     def name(self) -> str:
@@ -648,6 +650,7 @@ class Provider(Generic[T]):
         removal._deny()
         removal._finish_later()  # neither hook runs here: they are foreign code, which may block
         if live:
+            report.note_dropping(id(self), f"provider {self.name!r}")
             warnings.warn(f"{self!r} was dropped while live: call revoke(), or use it in a `with`", ResourceWarning, source=self)
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:

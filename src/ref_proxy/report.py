@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 from collections import namedtuple
+from weakref import ref
 
 from . import stacks, tasks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from logging import Logger
     from traceback import StackSummary
-    from typing import Any
+    from typing import Any, TypeAlias
 
-    from ._backend import Cell
+    from ._backend import Cell, Proxy
+    from .device import Device
+    from .provider import Provider
 
-__all__ = ["Blocker", "blockers", "describe", "logger", "note_beginning", "show", "which"]
+    Noted: TypeAlias = Provider[Any] | Device | Proxy[Any]
+
+__all__ = [
+    "Blocker",
+    "Note",
+    "blockers",
+    "describe",
+    "logger",
+    "note_access",
+    "note_dropping",
+    "note_making",
+    "notes",
+    "show",
+    "which",
+]
 
 
 def which(proxy: str | None, provider: str) -> str:
@@ -103,7 +120,7 @@ def blockers(cell: Cell, first: int, last: int, waiting: float | None = None) ->
                 detached=detached,
                 waiting=waiting,
                 stack=tasks.stack(task) if task is not None else stood.get(ident) or stacks.extract(()),
-                began=_beginnings.get(token),
+                began=None if (note := notes.get(token)) is None else note.stack,
             )
         )
     return found
@@ -138,10 +155,39 @@ def _indented(stack: Sequence[Any]) -> list[str]:
     return ["    " + line.replace("\n    ", "\n        ") for line in traceback.format_list(list(stack))]
 
 
-# Where sections began, by their id(), which later ones use again and overwrite: never more than there were at once.
-_beginnings: dict[int, StackSummary] = {}
+class Note:
+    """Where something began: a provider or a device was made, or a section began with a proxy. `of` refers to that weakly."""
+
+    __slots__ = ("dropped", "of", "stack")
+
+    def __init__(self, of: Noted) -> None:
+        self.of: Callable[[], Noted | None] = ref(of)
+        self.stack = stacks.extract(stacks.callers())
+        self.dropped = ""  # what it was, if it was dropped while open, or live
 
 
-def note_beginning(token: int) -> None:
-    """Remember where the caller stands, for the section that begins there."""
-    _beginnings[token] = stacks.extract(stacks.callers())
+# For those who debug: what was made and what began, by its id(), which later ones use again and overwrite: never more than there
+# were at once.
+notes: dict[int, Note] = {}
+noting = False
+
+
+def note_making(made: Provider[Any] | Device) -> None:
+    """Remember where the caller makes a provider or a device."""
+    if noting:
+        notes[id(made)] = Note(made)
+
+
+def note_dropping(token: int, what: str) -> None:
+    """Remember that something was dropped while it was open, or live: by its id() and name, for it is on its way out."""
+    note = notes.get(token)
+    if note is not None:
+        note.dropped = what
+
+
+def note_access(proxy: Proxy[Any], token: int) -> None:
+    """Remember where the caller stands, for the section that begins there. The tracer of those who debug."""
+    if token > 0:
+        notes[token] = Note(proxy)
+    elif token < 0:
+        note_dropping(-token, f"section of {which(proxy.name, proxy._cell.name)}")

@@ -188,23 +188,55 @@ def who_is_inside(twin: ModuleType) -> Any:
 
 
 def a_traced_cell(twin: ModuleType) -> Any:
-    cell, proxy, _ = made(twin)
-    told_of: list[int] = []
-    twin.trace(told_of.append)
+    proxy = made(twin)[1]
+    told_of: list[Any] = []
+
+    def tracer(proxy: Any, token: int) -> None:
+        told_of.append((proxy, token))
+
+    twin.trace(tracer)
     traced, traced_proxy, _ = made(twin)
     twin.trace(None)
     traced_proxy.access().end()
-    twin.trace(told_of.append)
-    section, refused = traced_proxy.access(), twin.Proxy(traced).try_access
+    twin.trace(tracer)
+    section = traced_proxy.access()
+    dropped = traced_proxy.try_access()
+    tokens = {0: "asked", id(section): "began", id(dropped): "another began", -id(dropped): "dropped"}
     proxy.access().end()
     section.end()
-    traced.deny()
-    refused()
-    twin.trace(lambda token: token.no_such)
-    failing = twin.Proxy(made(twin)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
-        seen = [[each == id(section) for each in told_of], kind(failing.access), cell.wake is traced.wake]
+        del dropped
+        gc.collect()
+    traced.deny()
+    traced_proxy.try_access()
+    seen = [told(traced_proxy.access), [(each is traced_proxy, tokens[token]) for each, token in told_of]]
+    traced_proxy.close()
+    seen += [told(traced_proxy.access), len(told_of)]
+    twin.trace(None)
+    return seen
+
+
+def a_tracer_that_revokes(twin: ModuleType) -> Any:
+    twin.trace(lambda proxy, token: proxy._cell.deny() if token == 0 else None)
+    cell, proxy, woken = made(twin)
+    seen = [told(proxy.access), proxy.try_access().resource, cell.live, cell.drained(0, 1), woken]
+    twin.trace(None)
+    return seen
+
+
+def a_tracer_that_fails(twin: ModuleType) -> Any:
+    """Before the access is decided, and after: nothing is held, and nothing was dropped."""
+    seen: list[Any] = []
+    for failing in ((lambda token: token == 0), (lambda token: token > 0)):
+        twin.trace(lambda _, token, failing=failing: 1 // 0 if failing(token) else None)
+        cell, proxy, _ = made(twin)
+        guarded = type("guarded", (twin.Handle,), {"length": twin.Method(None, len, print)})(proxy)
+        for access in (proxy.access, proxy.try_access, guarded.length):
+            try:
+                access()
+            except ZeroDivisionError:
+                seen.append(cell.sections(0, 1))  # while the exception still has its frames
     twin.trace(None)
     return seen
 
@@ -336,7 +368,7 @@ def what_goes_on(twin: ModuleType) -> Any:
 
 SCENES = [guarded_calls, what_goes_on]
 SCENES += [a_life, a_refusal, an_ended_section, a_closed_proxy, who_is_inside, a_dropped_section, wrong_arguments, copies]
-SCENES += [a_traced_cell, generics, what_can_be_referred_to_weakly, a_fork]
+SCENES += [a_traced_cell, a_tracer_that_revokes, a_tracer_that_fails, generics, what_can_be_referred_to_weakly, a_fork]
 
 
 @pytest.mark.parametrize("scene", SCENES)

@@ -314,7 +314,7 @@ def test_dump_works_in_a_signal_handler_also_in_the_midst_of_a_write(provider, p
 
 
 @pytest.mark.parametrize("debug", ["1", "0"])
-def test_debugging_also_records_where_each_section_began(debug):
+def test_debugging_also_records_where_providers_were_made_and_sections_began(debug):
     program = """
         import sys
         from ref_proxy import Provider, dump
@@ -343,7 +343,7 @@ def test_debugging_also_records_where_each_section_began(debug):
     assert (done.returncode, done.stderr) == (0, "")
     if debug == "1":
         assert "['<module>', 'opens_it'] ['<module>', 'opens_another']" in done.stdout
-        assert "began at\n" in done.stdout
+        assert "began at\n" in done.stdout and ", 2 sections open, made at <string>:" in done.stdout
     else:
         assert "None None" in done.stdout
-        assert "began at" not in done.stdout
+        assert "began at" not in done.stdout and "made at" not in done.stdout
