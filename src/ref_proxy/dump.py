@@ -39,6 +39,7 @@ def dump(file: TextIO | None = None) -> None:
     ...
     >>> section.end()
     """
+    objects: list[Revocation[Any] | Domain]
     objects = [each for each in gc.get_objects() if isinstance(each, (Revocation, Domain)) and _is_made(each)]
     lines = [f"ref_proxy in process {os.getpid()}, twin {BACKEND!r}:\n"]
     for removal in objects:

@@ -39,8 +39,8 @@ def run(config: Config, watch: Watch, bite: Watch) -> Tally:
 
     `bite` is told the figures where somebody hangs: then the process ends. To be called in the main thread, and once a process.
     """
-    Stage(0), gc.collect()  # what is imported late is imported now
-    memory, traces = resident(), Traces()
+    traces = Traces()
+    memory = resident()
     stage = Stage(config.seed)
     tally = Tally()
     began, interval = monotonic(), sys.getswitchinterval()
