@@ -39,8 +39,7 @@ def dump(file: TextIO | None = None) -> None:
     ...
     >>> section.end()
     """
-    objects: list[Revocation[Any] | Domain]
-    objects = [each for each in gc.get_objects() if isinstance(each, (Revocation, Domain)) and _is_made(each)]
+    objects = [each for each in gc.get_objects() if not isinstance(each, (Revocation, Domain)) or _is_made(each)]
     lines = [f"ref_proxy in process {os.getpid()}, twin {BACKEND!r}:\n"]
     for removal in objects:
         if isinstance(removal, Revocation) and removal._final and not removal.done:
@@ -58,7 +57,7 @@ def dump(file: TextIO | None = None) -> None:
         os.write(out.fileno(), text.encode(errors="replace"))
 
 
-def _is_made(thing: Revocation[Any] | Domain) -> bool:
+def _is_made(thing: Any) -> bool:
     """Whether its maker has come to the end: it may be another thread, or what this signal handler interrupts."""
     return all(hasattr(thing, name) for name in thing.__slots__)
 

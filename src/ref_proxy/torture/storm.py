@@ -107,6 +107,6 @@ def _settle(stage: Stage, roster: Roster) -> None:
     for actor in roster.actors:
         if not stage.faults:
             actor.clear_up()
-    for lane in stage.lanes:
+    for lane in (*stage.lanes, stage.busy):
         lane.life = None
     gc.collect()
