@@ -62,7 +62,7 @@ def dump(file: TextIO | None = None) -> None:
         os.write(out.fileno(), text.encode(errors="replace"))
 
 
-def _is_made(thing: Revocation[Any] | Domain) -> bool:
+def _is_made(thing: Any) -> bool:
     """Whether its maker has come to the end: it may be another thread, or what this signal handler interrupts."""
     return all(hasattr(thing, name) for name in thing.__slots__)
 

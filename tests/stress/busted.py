@@ -1,4 +1,4 @@
-"""The negative controls: each fault that can show on this build fails in ten seconds: `python -m tests.stress.busted [NAME ...]`."""
+"""The negative controls: each that can show on this build fails in ten seconds: `python -m tests.stress.busted [NAME ...]`."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .specimen import Specimen
     from .stage import Lane, Stage
 
-__all__ = ["CROWD", "DROPPED", "Keeper", "Lives"]
+__all__ = ["CROWD", "DROPPED", "BusyKeeper", "Keeper", "Lives"]
 
 CROWD = 3  # who revoke one provider at once
 DROPPED = "providers dropped"
@@ -156,3 +156,24 @@ class Keeper(Actor):
         for _ in range(3):
             life.replace(self, provider)
         life.revoke(self, provider)
+
+
+class BusyKeeper(Actor):
+    """A thread that replaces again and again, where readers come and go all the time and none of them dwells."""
+
+    group = "replacements"
+    kinds = ("replace(), one upon the other",)
+
+    def __init__(self, name: str, stage: Stage) -> None:
+        super().__init__(name, stage)
+        self.lives = Lives(self, stage.busy)
+
+    def act(self, kind: str) -> int:
+        life, provider = self.lives.begin()
+        done = sum(life.replace(self, provider) for _ in range(200) if not self.stage.over)
+        life.revoke(self, provider)
+        self.lives.end(life)
+        return done
+
+    def clear_up(self) -> None:
+        self.lives.close()

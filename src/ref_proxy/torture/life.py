@@ -45,9 +45,10 @@ class Life:
         self.released = Event()
         self.specimen = stage.make()  # the first one
         hooks = {} if bare else {"release": self._release, "interrupt": self._interrupt}
-        self._kept: Provider[Specimen] | None = make(self.specimen, name=name, **hooks)
-        self.proxy = self._kept.proxy("shared")
-        self.provider = ref(self._kept)
+        provider: Provider[Specimen] = make(self.specimen, name=name, **hooks)
+        self.proxy = provider.proxy("shared")
+        self.provider = ref(provider)
+        self._kept: Provider[Specimen] | None = provider
 
     def keep(self) -> Provider[Specimen]:
         """The provider, for its keeper, who alone decides when it is let go of."""

@@ -93,11 +93,15 @@ class Reader(Actor):
         return 1
 
     def _many(self, life: Life) -> int:
-        # Nothing but accesses, one upon the other: the way of an access itself is where a removal is to hit.
-        for _ in range(40):
-            with life.proxy.access() as specimen:
+        # Nothing but accesses: the way of an access itself is where a removal is to hit.
+        proxy = (self.stage.busy.life or life).proxy
+        for number in range(200):
+            with proxy.access() as specimen:
+                if number % 4 == 0:
+                    for _ in range(number):  # long enough for a removal that has overlooked it to come to its end
+                        pass
                 self.saw(specimen.look(), 1)
-        return 40
+        return 200
 
     def _nested(self, life: Life) -> int:
         denied = life.denied

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["Rival", "Spectator"]
 
 
+TRIES = 50  # lanes to look at for somebody to do it to
+
+
 class Rival(Actor):
     """A thread that comes by on any lane, and replaces or removes what it finds there."""
 
@@ -33,16 +36,18 @@ class Rival(Actor):
     )
 
     def act(self, kind: str) -> int:
-        life = self.life()
-        provider = None if life is None else life.provider()
-        if life is None or provider is None or life.bare:
-            sleep(0)
-            return 0
-        self.now(kind)
-        done = self._act(kind, life, provider)
-        del provider  # maybe the last reference: it is dropped here then
-        sleep(self.random.random() * 0.004)
-        return done
+        for _ in range(TRIES):
+            life = self.life()
+            provider = None if life is None else life.provider()
+            if life is None or provider is None or life.bare or life.denied:
+                sleep(0.0005)
+                continue
+            done = self._act(kind, life, provider)
+            del provider  # maybe the last reference: it is dropped here then
+            if done:
+                sleep(self.random.random() * 0.002)
+                return done
+        return 0
 
     def _act(self, kind: str, life: Life, provider: Provider[Specimen]) -> int:
         if kind.startswith("replace"):

@@ -9,7 +9,7 @@ from .boards import BoardKeeper
 from .coroutines import EventLoop
 from .devices import DeviceKeeper
 from .forks import Forker, without_forks
-from .keepers import Keeper
+from .keepers import BusyKeeper, Keeper
 from .kits import kits
 from .readers import Ender, Reader
 from .rivals import Rival, Spectator
@@ -31,7 +31,7 @@ class Roster:
 
     def __init__(self, stage: Stage, readers: int) -> None:
         threads: list[Actor] = [Keeper(f"keeper {i}", stage) for i in (1, 2)]
-        threads.append(DeviceKeeper("device keeper", stage))
+        threads += [BusyKeeper("busy keeper", stage), DeviceKeeper("device keeper", stage)]
         threads.append(BoardKeeper("board keeper", stage))
         threads += [Reader(f"reader {i}", stage) for i in range(1, readers + 1)]
         threads += [Ender("ender", stage), Stray("stray", stage), Rival("rival", stage), Spectator("spectator", stage)]

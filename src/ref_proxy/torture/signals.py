@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Interrupted", "Struck"]
 
-PRODUCT = __package__.rpartition(".")[0]
+PRODUCT = "ref_proxy"
 
 
 class Struck(KeyboardInterrupt):

@@ -47,6 +47,7 @@ class Stage:
         self.children: set[int] = set()
         self.actors: list[Actor] = []
         self.lanes: list[Lane] = []
+        self.busy = Lane("busy")  # with readers and replacements that do not dwell
         self.faults: dict[str, int] = {}
         self.handed: SimpleQueue[Handed | None] = SimpleQueue()  # sections that another thread is to end
         self._numbers = count()

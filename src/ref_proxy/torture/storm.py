@@ -39,8 +39,8 @@ def run(config: Config, watch: Watch, bite: Watch) -> Tally:
 
     `bite` is told the figures where somebody hangs: then the process ends. To be called in the main thread, and once a process.
     """
-    Stage(0), gc.collect()  # what is imported late is imported now
-    memory, traces = resident(), Traces()
+    traces = Traces()
+    memory = resident()
     stage = Stage(config.seed)
     tally = Tally()
     began, interval = monotonic(), sys.getswitchinterval()
@@ -107,6 +107,6 @@ def _settle(stage: Stage, roster: Roster) -> None:
     for actor in roster.actors:
         if not stage.faults:
             actor.clear_up()
-    for lane in stage.lanes:
+    for lane in (*stage.lanes, stage.busy):
         lane.life = None
     gc.collect()

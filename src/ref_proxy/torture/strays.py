@@ -71,7 +71,7 @@ class Stray(Actor):
 
     def _lose(self, life: Life, kind: str) -> int:
         denied = life.denied
-        kept: list[Section[Specimen] | None] = []
+        kept: list[Section[Specimen | None] | None] = []
 
         def enter() -> None:
             section = life.proxy.try_access()

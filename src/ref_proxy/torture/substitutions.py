@@ -124,16 +124,6 @@ SUBSTITUTIONS: dict[str, Substitution] = {
             ),
         ),
     ),
-    "gift-of-another": Substitution(
-        "a thread hands out the reference that another thread's section keeps for it (S1)",
-        True,
-        (
-            (
-                "#define is_own(object) _Py_IsOwnedByCurrentThread((PyObject *)(object))",
-                "#define is_own(object) ((void)(object), true)",
-            ),
-        ),
-    ),
     "fork-keeps-sections": Substitution(
         "a forked child keeps the sections of threads that it does not have (S14)",
         False,

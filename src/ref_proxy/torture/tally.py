@@ -22,12 +22,12 @@ class Tally:
     """All that was counted. `done` has, for each group of actors, how often each kind of thing was done."""
 
     seconds: float = 0.0
-    done: dict[str, dict[str, int]] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
+    done: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
+    counts: dict[str, int] = field(default_factory=dict[str, int])
     ages: list[list[int]] = field(default_factory=lambda: [[0] * (OLDEST + 1), [0] * (OLDEST + 1)])
-    faults: dict[str, int] = field(default_factory=dict)
+    faults: dict[str, int] = field(default_factory=dict[str, int])
     memory: tuple[int, int] = (0, 0)  # bytes, before and after
-    notes: list[str] = field(default_factory=list)  # what was left out here, and why
+    notes: list[str] = field(default_factory=list[str])  # what was left out here, and why
 
     def add(self, actors: Iterable[Actor]) -> None:
         """Add what these have counted. They may be counting still."""

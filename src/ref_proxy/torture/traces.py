@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 from time import monotonic, sleep
-from typing import TypeVar
+from typing import Any
 
 from .. import waiting
 from .._backend import Cell
@@ -14,7 +14,6 @@ from ..provider import Provider
 
 __all__ = ["Traces", "resident"]
 
-Kind = TypeVar("Kind")
 PATIENCE = 5.0  # seconds for the last threads to be gone: a thread that has done its work still has to end
 
 
@@ -25,8 +24,8 @@ class Traces:
         gc.collect()
         self._threads = len(sys._current_frames())
         self._descriptors = _descriptors()
-        self._providers = {id(each) for each in _all(Provider)}
-        self._cells = {id(each) for each in _all(Cell)}
+        self._providers = set(map(id, _providers()))
+        self._cells = set(map(id, _cells()))
 
     def left(self) -> list[str]:
         """What is there now, and was not then."""
@@ -38,8 +37,8 @@ class Traces:
 
     def _found(self) -> list[str]:
         found: list[str] = []
-        providers = [each for each in _all(Provider) if id(each) not in self._providers]
-        sections = sum(len(each.sections(0, each.number)) for each in _all(Cell) if id(each) not in self._cells)
+        providers = [each for each in _providers() if id(each) not in self._providers]
+        sections = sum(len(each.sections(0, each.number)) for each in _cells() if id(each) not in self._cells)
         threads = len(sys._current_frames()) - self._threads
         descriptors = _descriptors() - self._descriptors
         for number, what in (
@@ -54,8 +53,12 @@ class Traces:
         return found
 
 
-def _all(kind: type[Kind]) -> list[Kind]:
-    return [each for each in gc.get_objects() if isinstance(each, kind)]
+def _providers() -> list[Provider[Any]]:
+    return [each for each in gc.get_objects() if isinstance(each, Provider)]
+
+
+def _cells() -> list[Cell]:
+    return [each for each in gc.get_objects() if isinstance(each, Cell)]
 
 
 def _descriptors() -> int:
