@@ -8,7 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from .. import stacks
+from .. import stacks, tasks
 from . import places
 
 if TYPE_CHECKING:
@@ -16,16 +16,18 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-__all__ = ["Watchdog", "where_threads_stand"]
+__all__ = ["Watchdog", "where_all_stand"]
 
 
-def where_threads_stand() -> list[str]:
-    """Each thread that is in the user's code, with its places there, in lines."""
+def where_all_stand() -> list[str]:
+    """Each thread and task that is in the user's code, with its places there, in lines."""
+    frames = stacks.of_threads({each.ident or 0 for each in threading.enumerate()})
+    stood = [(f"thread {each.name!r}", stacks.extract(frames.get(each.ident or 0, []))) for each in threading.enumerate()]
+    stood += [(f"task {tasks.name(each)!r}", tasks.stack(each)) for each in tasks.everywhere()]
     lines: list[str] = []
-    for thread in threading.enumerate():
-        frames = stacks.of_threads({thread.ident or 0}).get(thread.ident or 0, [])
-        if inside := places.lines_of(stacks.extract(frames)):
-            lines += [f"thread {thread.name!r} was at", *(f"    {line}" for line in inside)]
+    for who, stack in stood:
+        if inside := places.lines_of(stack):
+            lines += [f"{who} was at", *(f"    {line}" for line in inside)]
     return lines
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .span import Span, Spanning
+from .span import Leak, Span, Spanning
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -31,17 +31,33 @@ class Leaks(Spanning):
     def __init__(self, everywhere: bool) -> None:
         self._everywhere = everywhere
         self._passed = True
+        self._found: list[Leak] = []
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         mark = item.get_closest_marker("ref_proxy_leaks")
-        if self._everywhere if mark is None else mark.args[0] if mark.args else mark.kwargs.get("on", True):
-            self.span = Span()
+        if not (self._everywhere if mark is None else mark.args[0] if mark.args else mark.kwargs.get("on", True)):
+            return (yield)
+        self.span = Span()
         self._passed = True
+        teardown = item.teardown
+
+        def look() -> None:
+            teardown()
+            self._look()
+
+        vars(item)["teardown"] = look  # it runs after the test's own fixtures are torn down, and before wider ones are
         try:
             return (yield)
         finally:
+            vars(item).pop("teardown")
             self.span = None
+
+    def _look(self) -> None:
+        span, self.span = self.span, None  # once: an unplugged run of the test looks after itself
+        if span is not None:
+            self._found = span.leaks()
+            span.clear()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -51,13 +67,17 @@ class Leaks(Spanning):
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self) -> Generator[None, object, object]:
-        span, self.span = self.span, None  # one teardown is the test's; an unplugged run of it looks after itself
+        error = None
         try:
             result = yield
-            if span is not None and self._passed and (leaks := span.leaks()):
-                lines = "".join(f"    {leak}\n" for leak in leaks)
-                pytest.fail(f"the test leaves behind what it began:\n{lines}{WHAT_TO_DO}", pytrace=False)
-            return result
+        except BaseException as raised:
+            error = raised
+            raise
         finally:
-            if span is not None:
-                span.clear()
+            found, self._found = self._found, []
+            if found and self._passed:
+                text = "\n".join(["the test leaves behind what it began:", *(f"    {leak}" for leak in found), WHAT_TO_DO])
+                if error is None:
+                    pytest.fail(text, pytrace=False)
+                error.add_note(text)
+        return result

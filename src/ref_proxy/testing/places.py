@@ -19,6 +19,7 @@ __all__ = ["caller", "innermost", "lines_of", "place", "told"]
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _STANDARD = os.path.dirname(os.__file__) + os.sep
 _SITE = os.path.dirname(os.path.dirname(pytest.__file__)) + os.sep
+_PYTEST = os.path.join(_SITE, "_pytest") + os.sep
 _RUNNERS = tuple(_SITE + name for name in ("_pytest", "pytest", "pluggy", "anyio", "trio"))
 
 
@@ -55,7 +56,7 @@ def innermost(stack: Sequence[FrameSummary]) -> str:
 
 def lines_of(stack: Sequence[FrameSummary]) -> list[str]:
     """A line for each place of the user's on a stack, with what stands there. Who calls pytest is not the user."""
-    first = next((number for number, each in enumerate(stack) if each.filename.startswith(_RUNNERS)), 0)
+    first = max((number for number, each in enumerate(stack) if each.filename.startswith(_PYTEST)), default=0)
     return [
         f"{place(each.filename, each.lineno or 0, each.name)}: {linecache.getline(each.filename, each.lineno or 0).strip()}"
         for each in stack[first:]

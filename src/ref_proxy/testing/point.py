@@ -12,7 +12,7 @@ import pytest
 from .. import report
 from ..errors import Revoked
 from . import places
-from .hang import Watchdog, where_threads_stand
+from .hang import Watchdog, where_all_stand
 from .span import Span
 from .watch import listening
 
@@ -132,7 +132,7 @@ class Point:
         return not escaped
 
     def _look(self) -> None:
-        self._stood = where_threads_stand()
+        self._stood = where_all_stand()
         for provider in self.accesses.span.providers():
             if provider.state == "draining":
                 inside = report.describe(provider.blockers())

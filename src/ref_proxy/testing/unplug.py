@@ -12,6 +12,7 @@ from .span import Spanning
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
+    from typing import Any
 
 __all__ = ["Unplug", "summarise"]
 
@@ -75,10 +76,11 @@ class Unplug(Spanning):
         last = pytest.CallInfo[None].from_call(lambda: item.session._setupstate.teardown_exact(nextitem), when="teardown")
         if last.excinfo is not None:
             teardown = hook.pytest_runtest_makereport(item=item, call=last)
+        teardown.user_properties = list(item.user_properties)
         hook.pytest_runtest_logreport(report=teardown)
 
     def _unplug(self, item: pytest.Item, accesses: Accesses, mark: pytest.Mark) -> None:
-        terms = self._terms(*mark.args, **mark.kwargs)
+        terms = _terms(mark, float(self._timeout))
         if accesses.total == 0:
             pytest.fail(_nothing_to_unplug(accesses), pytrace=False)
         numbers = spread(accesses.total, self._limit)
@@ -107,8 +109,25 @@ class Unplug(Spanning):
         if failures:
             pytest.fail(_verdict(failures, scope), pytrace=False)
 
-    def _terms(self, allow: type[BaseException] | tuple[type[BaseException], ...] = (), timeout: float | None = None) -> Terms:
-        return Terms(allow if isinstance(allow, tuple) else (allow,), float(self._timeout) if timeout is None else timeout)
+
+def _tuple(value: Any) -> Any:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _terms(mark: pytest.Mark, timeout: float) -> Terms:
+    def read(allow: Any = (), timeout: float = timeout) -> Terms:
+        kinds = _tuple(allow)
+        if not all(isinstance(each, type) and issubclass(each, BaseException) for each in kinds):
+            raise TypeError(f"allow must be an exception type, or a tuple of them, not {allow!r}")
+        if not timeout > 0:
+            raise TypeError(f"timeout must be more than 0 seconds, not {timeout!r}")
+        return Terms(kinds, timeout)
+
+    try:
+        return read(*mark.args, **mark.kwargs)
+    except TypeError as error:
+        reason = str(error).replace(read.__qualname__ + "()", "it")
+        raise pytest.fail.Exception(f"@pytest.mark.unplug(allow=(), timeout=None): {reason}", pytrace=False) from None
 
 
 def spread(total: int, limit: int | None) -> list[int]:
