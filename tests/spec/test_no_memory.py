@@ -34,6 +34,7 @@ class Line:
         self.cell = _backend.Cell(["resource"], "line", lambda: None)
         self.proxy = _backend.Proxy(self.cell, "reader")
         self.sections = [self.proxy.access() for _ in range(20)]
+        self.dicts: list[dict[str, str]] = [{} for _ in range(100)]  # so many that the interpreter has none in store either
         space = {"__slots__": (), "copy": _backend.Method("copy", list.copy, hold)}
         self.kind = type("guarded list", (_backend.Handle,), space)
         self.handle: Any = self.kind(self.proxy)
