@@ -327,7 +327,10 @@ class Device:
                 if hub is not None:
                     hub._children.pop(self, None)
                 if self._errors:
-                    raise ExceptionGroup(f"device {self._name!r} is removed, but not all of it went well", self._errors)
+                    try:
+                        raise ExceptionGroup(f"device {self._name!r} is removed, but not all of it went well", self._errors)
+                    finally:
+                        self._errors.clear()  # their tracebacks lead here: kept, they would keep the device and its hub
                 return True
             if holder.left_behind:
                 self._claims.pop("taking apart", None)

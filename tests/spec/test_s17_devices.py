@@ -6,6 +6,8 @@ import copy
 import gc
 import os
 import threading
+import weakref
+from contextlib import suppress
 
 import pytest
 
@@ -406,3 +408,20 @@ def test_a_forked_child_is_not_held_up_by_the_parents_removal(device):
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     go_on.set()
     assert removal.result() is True
+
+
+def test_what_failed_does_not_keep_the_device_and_its_hub(device):
+    def fail() -> None:
+        raise KeyError
+
+    port = device.attach(Device("port"))
+    port.add_action(fail)
+    seen = weakref.ref(port)
+    gc.disable()  # no cycle is left for the collector
+    try:
+        with suppress(ExceptionGroup):
+            port.remove()
+        del port
+        until(lambda: seen() is None)
+    finally:
+        gc.enable()

@@ -1,0 +1,28 @@
+"""The package once more under another name, with the twin that is asked for: so both can be used in one process."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from types import ModuleType
+
+import pytest
+
+import ref_proxy
+
+
+def load(name: str, backend: str) -> ModuleType:
+    """Import `ref_proxy` as `name`, with this backend. Raises `ImportError` where that twin was not built."""
+    spec = spec_from_file_location(name, ref_proxy.__file__, submodule_search_locations=list(ref_proxy.__path__))
+    assert spec is not None and spec.loader is not None
+    for earlier in [each for each in sys.modules if each.partition(".")[0] == name]:
+        del sys.modules[earlier]
+    package = sys.modules[name] = module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REF_PROXY_BACKEND", backend)
+        # The C twin asks for `Revoked` by the package's own name.
+        patch.setitem(sys.modules, "ref_proxy.errors", importlib.import_module(f"{name}.errors"))
+        spec.loader.exec_module(package)
+    assert backend == package.BACKEND
+    return package
