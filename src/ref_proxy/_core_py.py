@@ -30,7 +30,8 @@ nobody. What has to be atomic is one call of a dict's method: [JOIN] and [LEAVE]
     In [WAKE] and [SCAN] "retired" is asked before "empty". Asked the other way round, an access could join between the two
         answers, be granted, and be overlooked.
 
-Without the GIL a dict's own lock makes these calls single steps, and orders them; `docs/algorithm.md` has the argument.
+Without the GIL a dict's own lock makes these calls single steps, and orders them; `docs/algorithm.md` has the argument. Whether a
+publication is retired is asked in one way alone, by `"" in next`: a dict's length may change an instant before its item is there.
 """
 
 from __future__ import annotations
@@ -155,10 +156,7 @@ class Cell:
 
     def _newest(self) -> _Publication:
         newest = self._hint
-        while newest.next:
-            following = newest.next[""]
-            if following is None:
-                break
+        while (following := newest.next.get("")) is not None:
             newest = following
         self._hint = newest  # another thread may set it back: then the next one has to walk
         return newest
@@ -216,7 +214,7 @@ class Cell:
         """Whether the publications `first` to `last` are retired and all their sections have ended."""
         undrained = self._undrained()
         newest = undrained[0]
-        if not newest.next and newest.number <= last:
+        if "" not in newest.next and newest.number <= last:
             return False
         return not any(p.members for p in undrained if first <= p.number <= last)  # [SCAN]
 
@@ -234,7 +232,7 @@ class Cell:
         try:
             return publication.members.pop(member, self) is None  # [LEAVE]
         finally:  # also when Ctrl-C strikes between the two: nobody else might come by to wake a remover
-            if publication.next and not publication.members:  # asked in this order
+            if "" in publication.next and not publication.members:  # asked in this order
                 self._wake()  # [WAKE]
 
     def __repr__(self) -> str:
@@ -316,7 +314,7 @@ class Proxy:
         section._member = section._publication = None
         while True:
             publication = cell._hint  # [LOAD]
-            if publication.next:
+            if "" in publication.next:
                 publication = cell._newest()
                 if publication.last:
                     section._member = None
@@ -325,7 +323,7 @@ class Proxy:
             section._member = member = _Member(self, id(section))
             section._publication = publication
             publication.members[member] = None  # [JOIN]
-            if not publication.next:  # [RECHECK]
+            if "" not in publication.next:  # [RECHECK]
                 if tracer is not None:
                     try:
                         tracer(self, id(section))
