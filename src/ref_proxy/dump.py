@@ -39,7 +39,7 @@ def dump(file: TextIO | None = None) -> None:
     ...
     >>> section.end()
     """
-    objects = [each for each in gc.get_objects() if not isinstance(each, (Revocation, Domain)) or _is_made(each)]
+    objects: list[Any] = [each for each in gc.get_objects() if not isinstance(each, (Revocation, Domain)) or _is_made(each)]
     lines = [f"ref_proxy in process {os.getpid()}, twin {BACKEND!r}:\n"]
     for removal in objects:
         if isinstance(removal, Revocation) and removal._final and not removal.done:
