@@ -48,29 +48,26 @@ def no_recheck() -> None:
 
 
 def scan_before_publish() -> None:
-    empty: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
-    deny, drained = _twin.Cell.deny, _twin.Cell.drained
+    empty: WeakKeyDictionary[Any, set[int]] = WeakKeyDictionary()  # of each cell, the publications that were, too early
+    deny, publish, drained = _twin.Cell.deny, _twin.Cell.publish, _twin.Cell.drained
+
+    def scan(cell: Any) -> None:
+        newest = cell._newest()
+        if not newest.next and not newest.members:
+            empty.setdefault(cell, set()).add(newest.number)
 
     def early_deny(self: Any) -> Any:
-        if not self._newest().next:
-            empty[self] = not any(each.members for each in self._undrained())
+        scan(self)
         return deny(self)
 
+    def early_publish(self: Any, resource: Any, /) -> Any:
+        scan(self)
+        return publish(self, resource)
+
     def early_drained(self: Any, first: int, last: int, /) -> bool:
-        return (first == 0 and empty.get(self, False)) or drained(self, first, last)
+        return last in empty.get(self, ()) or bool(drained(self, first, last))
 
-    _twin.Cell.deny, _twin.Cell.drained = early_deny, early_drained
-
-
-def empty_before_retired() -> None:
-    def drained(self: Any, first: int, last: int, /) -> bool:
-        undrained = self._undrained()
-        if any(each.members for each in undrained if first <= each.number <= last):
-            return False
-        newest = self._newest()
-        return bool(newest.next) or newest.number > last
-
-    _twin.Cell.drained = drained
+    _twin.Cell.deny, _twin.Cell.publish, _twin.Cell.drained = early_deny, early_publish, early_drained
 
 
 def no_wake() -> None:
@@ -138,7 +135,14 @@ def rope_after_look() -> None:
         while not ready():
             rung = allocate_lock()
             rung.acquire()
-            peg = self.hang(rung.release)
+
+            def rope(release: Callable[[], object] = rung.release) -> None:
+                try:
+                    release()
+                except RuntimeError:  # pulled twice
+                    pass
+
+            peg = self.hang(rope)
             left = -1.0 if deadline is None else max(deadline - monotonic(), 0)
             if not rung.acquire(timeout=left) and deadline is not None:
                 self.unhang(peg)
@@ -253,7 +257,6 @@ def own_section_unseen() -> None:
 MECHANISM: dict[str, tuple[Callable[[], None], str]] = {
     "no-recheck": (no_recheck, "an access does not look again after it has joined (S2, S3)"),
     "scan-before-publish": (scan_before_publish, "a removal looks who is inside before it denies (S3)"),
-    "empty-before-retired": (empty_before_retired, "a publication is asked whether it is empty, then whether retired (S3)"),
     "no-wake": (no_wake, "the last one out wakes nobody (S3)"),
     "wake-before-leave": (wake_before_leave, "the last one out wakes the removal before it has left (S3)"),
     "unlink-twice": (unlink_twice, "a section that is ended twice is taken off twice (S1)"),

@@ -70,6 +70,8 @@ class Life:
             return
         self.releases += 1
         self.denied = True
+        if not self.interrupts:
+            self.stage.fault("a resource was released whose readers were never interrupted")
         self.stage.end(specimen)
         self.released.set()
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["PROVIDER", "SECTION", "Notices"]
 
 SECTION, PROVIDER = "was dropped while open", "was dropped while live"  # what the warnings say
-LOGGED = "interrupts failed, and were logged"
+LOGGED = "interrupts that failed"
+LOST = "strikes lost in a finaliser"
 
 
 class Notices(logging.Handler):
@@ -56,6 +57,10 @@ class Notices(logging.Handler):
         self._stage.fault(f"a warning: {message}")
 
     def _unraisable(self, unraisable: Any) -> None:
+        if isinstance(unraisable.exc_value, KeyboardInterrupt):
+            self._stage.strike_lost = True
+            self.counts[LOST] += 1
+            return
         self._stage.fault(f"raised where nobody hears of it: {unraisable.exc_value!r} in {unraisable.object!r}")
 
     def _died(self, args: Any) -> None:

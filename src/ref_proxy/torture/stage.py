@@ -44,6 +44,7 @@ class Stage:
         self.over = False  # all go home
         self.closing = False  # those too whom the others needed for that
         self.process = os.getpid()
+        self.strike_lost = False  # what a handler raised was raised in a finaliser, where nobody hears of it
         self.children: set[int] = set()
         self.actors: list[Actor] = []
         self.lanes: list[Lane] = []

@@ -10,7 +10,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from .forks import without_forks
-from .notices import SECTION, Notices
+from .notices import PROVIDER, SECTION, Notices
 from .roster import Roster
 from .stage import Stage
 from .strays import DROPPED
@@ -72,7 +72,8 @@ def run(config: Config, watch: Watch, bite: Watch) -> Tally:
             dropped = tally.counts.get(DROPPED, 0)
             if notices.counts[SECTION] != dropped:
                 stage.fault(f"{dropped} sections were dropped while open, and {notices.counts[SECTION]} warnings said so")
-    tally.counts.update({f"warned: {what}" if "drop" in what else what: number for what, number in notices.counts.items()})
+    for what, number in notices.counts.items():
+        tally.counts[{SECTION: "warned of a section", PROVIDER: "warned of an owner"}.get(what, what)] = number
     tally.faults = dict(stage.faults)
     tally.memory = memory, resident()
     note = without_forks()
