@@ -67,6 +67,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         if name == "unplug"
     ]
     if told:
-        from ref_proxy.testing import summarise
+        from ref_proxy.testing.unplug import summarise
 
         summarise(terminalreporter, told)

@@ -16,13 +16,13 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from .leaks import Leaks
-from .unplug import Unplug, summarise
+from .unplug import Unplug
 from .watch import watching
 
 if TYPE_CHECKING:
     import pytest
 
-__all__ = ["summarise", "switch_on"]
+__all__ = ["switch_on"]
 
 
 def switch_on(config: pytest.Config, everywhere: bool = False) -> None:

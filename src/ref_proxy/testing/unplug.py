@@ -110,23 +110,17 @@ class Unplug(Spanning):
             pytest.fail(_verdict(failures, scope), pytrace=False)
 
 
-def _tuple(value: Any) -> Any:
-    return value if isinstance(value, tuple) else (value,)
-
-
 def _terms(mark: pytest.Mark, timeout: float) -> Terms:
     def read(allow: Any = (), timeout: float = timeout) -> Terms:
-        kinds = _tuple(allow)
-        if not all(isinstance(each, type) and issubclass(each, BaseException) for each in kinds):
-            raise TypeError(f"allow must be an exception type, or a tuple of them, not {allow!r}")
+        isinstance(None, allow)  # raises where it is no type, or tuple of types
         if not timeout > 0:
             raise TypeError(f"timeout must be more than 0 seconds, not {timeout!r}")
-        return Terms(kinds, timeout)
+        return Terms(allow, timeout)
 
     try:
         return read(*mark.args, **mark.kwargs)
     except TypeError as error:
-        reason = str(error).replace(read.__qualname__ + "()", "it")
+        reason = str(error).replace(read.__qualname__ + "()", "it").replace("isinstance() arg 2", "allow")
         raise pytest.fail.Exception(f"@pytest.mark.unplug(allow=(), timeout=None): {reason}", pytrace=False) from None
 
 
