@@ -6,7 +6,7 @@ those for the C twin.
 
 from __future__ import annotations
 
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -163,8 +163,10 @@ def ring_takes_one() -> None:
 
 def release_twice() -> None:
     def run_release(self: Any) -> bool:
-        if self._release is not None and self._resource is not None:
-            self._release(self._resource)
+        resource = self._resource
+        sleep(0.001)  # the others, whom the last section has woken too, come to it
+        if self._release is not None and resource is not None:
+            self._release(resource)
         self._claims["release"] = self._claims["release over"] = Claim()
         self._resource = None
         self._cell.clear()

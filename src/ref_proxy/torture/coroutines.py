@@ -159,8 +159,8 @@ class TaskKeeper(TaskActor):
                     self.count("timeouts")
             self.count("resumed")
             return
-        if "cancelled" in kind and await self.kit.cancelled(provider.arevoke, self.random.random() * 0.003):
-            self.count("removals cancelled")
+        if "cancelled" in kind:
+            await self._cancel(life, provider)
         if kind.startswith("areplace"):
             for _ in range(2):
                 await self._replace(life, provider)
@@ -170,6 +170,17 @@ class TaskKeeper(TaskActor):
         elif kind.endswith("own"):
             await self._deadlock(life, provider)
         await provider.arevoke()
+
+    async def _cancel(self, life: Life, provider: Provider[Specimen]) -> None:
+        section = life.proxy.try_access()  # so that it has to wait when it is cancelled
+        specimen = section.resource
+        token = None if specimen is None else self.arrive(specimen)
+        section.detach()
+        if await self.kit.cancelled(provider.arevoke, self.random.random() * 0.003):
+            self.count("removals cancelled")
+        if specimen is not None:
+            self.depart(specimen, token)
+        section.end()
 
     async def _replace(self, life: Life, provider: Provider[Specimen]) -> None:
         new = self.stage.make()

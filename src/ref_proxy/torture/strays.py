@@ -110,8 +110,12 @@ class Stray(Actor):
                 Dying(self, life, kind)
 
     def peek(self, life: Life, kind: str) -> None:
-        """An access that interrupts something else."""
-        with life.proxy.try_access() as specimen:
-            if specimen is not None:
-                self.saw(specimen.look(), 1)
-                self.done[kind] += 1
+        """Make an access that interrupts something else. If that life is over by now, on whatever lane there is another one."""
+        for each in (life, *(lane.life for lane in self.stage.lanes)):
+            if each is None:
+                continue
+            with each.proxy.try_access() as specimen:
+                if specimen is not None:
+                    self.saw(specimen.look(), 1)
+                    self.done[kind] += 1
+                    return
