@@ -7,7 +7,7 @@ import sys
 import time
 from itertools import groupby
 
-from .configurations import SCENES, configuration, names
+from .configurations import CELLS, REGIMES, SCENES, configuration, names
 from .explore import Failure, Outcome, explore
 from .faults import FAULTS, Fault
 
@@ -19,7 +19,7 @@ def check(name: str) -> bool:
     began = time.monotonic()
     outcome = explore(configuration(name))
     took = f"{outcome.states:>8} states {time.monotonic() - began:6.1f} s"
-    print(f"{'FAILED' if outcome.failure else 'holds':<7} {took}  {name}: {SCENES[name.split('/')[0]].about}", flush=True)
+    print(f"{'FAILED' if outcome.failure else 'holds':<7} {took}  {name}: {SCENES[name.partition('/')[0]].about}", flush=True)
     if outcome.failure:
         print(schedule(outcome.failure))
     return outcome.failure is None
@@ -76,16 +76,28 @@ def table_of_faults() -> str:
 
 
 def table_of_configurations() -> str:
-    rows = ["| configuration | threads | states |", "|---|---|---|"]
+    """The states of each: with the GIL / without; a dash where it is left out."""
+    states = {}
     for name in names():
         outcome = explore(configuration(name))
         assert outcome.failure is None, name
-        rows.append(row(name, outcome.states))
+        states[name] = outcome.states
+    rows = [f"| scene | threads | {' | '.join(CELLS)} |", "|---" * (2 + len(CELLS)) + "|"]
+    for scene, (about, *_) in SCENES.items():
+        counts = [" / ".join(str(states.get(f"{scene}/{cell}/{regime}", "-")) for regime in REGIMES) for cell in CELLS]
+        rows.append(f"| `{scene}` | {about} | {' | '.join(counts).replace('- / -', '')} |")
     return "\n".join(rows)
 
 
-def row(name: str, states: int) -> str:
-    return f"| `{name}` | {SCENES[name.split('/')[0]].about} | {states} |"
+def states_told(page: str) -> dict[str, int]:
+    """The same table, read back: the states of each configuration."""
+    told = {}
+    for scene, counts in re.findall(rf"^\| `([\w-]+)` \| [^|]+ ((?:\|[^|\n]*){{{len(CELLS)}}})\|$", page, re.MULTILINE):
+        for cell, pair in zip(CELLS, counts.split("|")[1:], strict=True):
+            for regime, count in zip(REGIMES, pair.split("/"), strict=False):
+                if count.strip().isdigit():
+                    told[f"{scene}/{cell}/{regime}"] = int(count)
+    return told
 
 
 def main(asked: list[str]) -> int:

@@ -1,7 +1,7 @@
 """`_core.c` in steps.
 
-Numbers stand for publications, letters for sections. What a lock guards is one step, however much it does. `one` is the stripe that
-a cell begins with; once it has grown each thread has its `home`.
+Numbers stand for publications, letters for sections. What a lock guards is one step, however much it does. `one` is the stripe
+that a cell begins with; once it has grown each thread has its `home`.
 `freed` are the publications whose memory was given back: a property, that nobody uses it then, is about that.
 """
 

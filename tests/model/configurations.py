@@ -33,7 +33,7 @@ class Scene(NamedTuple):
     cells: tuple[str, ...] = ALL
     too_large: tuple[str, ...] = ()  # as "cell/regime": left out, for what smaller scenes show
     policy: Callable[[Any], Policy] | None = None
-    interrupts: Mapping[str, str] = {}  # noqa: RUF012
+    interrupts: Mapping[str, str] = {}
     helpers: tuple[str, ...] = ()
 
 
@@ -126,7 +126,7 @@ SCENES = {
         lambda cell: {
             "a": lambda: read(cell, "a", "x"),
             "r": lambda: programs.replace_twice_then_revoke(cell, "r"),
-            "s": lambda: cell.newest(),
+            "s": cell.newest,
         },
         cells=("python",),
     ),

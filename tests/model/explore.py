@@ -1,3 +1,4 @@
+# ruff: noqa: N802 - what makes a step is called like the step
 """Every schedule of a few threads: the explorer.
 
 A thread is a generator that yields one `Step` for each thing that it does to memory, and is sent what came of it. It has no other
@@ -9,16 +10,16 @@ effect and learns of nothing else, so *what it will do is a function of what it 
     a search   goes breadth first over the states, each one once. So the first failure is reached by a shortest schedule.
 
 Two regimes. *With the GIL* a thread that has begun goes on until it stands before a step that is `safe`: there Python code may
-run, and so another thread. *Without it* any thread may take the next step, and memory is that of total store order (x86): a store
-goes to the end of the thread's own buffer, from which the oldest store reaches memory at any later time, as a step of its own; a
-load looks into the own buffer first; an atomic read-modify-write waits until the own buffer is empty.
+run, and so another thread. *Without it* any thread may take the next step, and memory is that of total store order (x86): a
+store goes to the end of the thread's own buffer, from which the oldest store reaches memory at any later time, as a step of its
+own; a load looks into the own buffer first; an atomic read-modify-write waits until the own buffer is empty.
 
-A thread can be given that *interrupts* another one: a signal handler or a finaliser. It begins where that one stands before a safe
-step, if at all, and that one stands still until it has ended. They share one store buffer.
+A thread can be given that *interrupts* another one: a signal handler or a finaliser. It begins where that one stands before a
+safe step, if at all, and that one stands still until it has ended. They share one store buffer.
 
 What a program must keep to, so that a node says all: a value that is sent goes into a local variable, a condition or the next
-step; a `for` that yields runs over distinct items, so that its variable tells where it stands; locals are hashable, and equal when
-they mean the same.
+step; a `for` that yields runs over distinct items, so that its variable tells where it stands; locals are hashable, and equal
+when they mean the same.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Either(tuple[Any, ...]):
     __slots__ = ()
 
 
-class Wrong(Exception):  # noqa: N818
+class Wrong(Exception):
     """A property does not hold: which, and what happened."""
 
 
@@ -62,7 +63,7 @@ def Load(name: Hashable, what: str = "") -> Step:
 
 
 def Once(name: Hashable, what: str = "") -> Step:
-    """A load of what is set once: where that has been done it makes no difference when one looks, and it is part of the step before."""
+    """A load of what is set once. When it has been set it makes no difference when one looks: it is part of the step before."""
     return Step(what or f"look at {show(name)}", "load", _load, (name, True))
 
 
@@ -149,7 +150,7 @@ class Configuration(NamedTuple):
     threads: Mapping[str, Callable[[], Thread]]
     memory: Mapping[Any, Any]
     gil: bool = False
-    interrupts: Mapping[str, str] = {}  # noqa: RUF012  which thread each of these interrupts
+    interrupts: Mapping[str, str] = {}  # which thread each of these interrupts
     helpers: tuple[str, ...] = ()  # threads that need not begin
     at_end: Callable[[Memory, Mapping[str, Any]], None] = lambda memory, results: None
 

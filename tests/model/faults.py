@@ -1,6 +1,6 @@
 """What can be broken, one step at a time: each of these must be found, and by the property that is named.
 
-A fault is a name that a program asks for at one step (`self.broken(...)`). So the variation stands where the reader sees the step.
+A fault is a name that a program asks for at one step (`self.broken(...)`): the variation stands where the reader sees the step.
 """
 
 from __future__ import annotations

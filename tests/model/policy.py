@@ -1,7 +1,7 @@
 """`provider.py` in steps: what a removal does, on top of either twin.
 
-Every step may be begun by one thread and carried on by another. What has been done is in `claims`: pairs of a step's name and of who
-claimed it, as (thread, process); a forked child is called by the name of its only thread.
+Every step may be begun by one thread and carried on by another. What has been done is in `claims`: pairs of a step's name and of
+who claimed it, as (thread, process); a forked child is called by the name of its only thread.
 """
 
 from __future__ import annotations

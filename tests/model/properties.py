@@ -1,7 +1,7 @@
 """What must hold, whatever the schedule. Both twins' steps tell of what they do here; the code itself knows nothing of it.
 
-`held`: which sections hold which publication's resource. `gone`: the publications whose resource was given back: released, or returned
-by `replace()`.
+`held`: which sections hold which publication's resource. `gone`: the publications whose resource was given back: released, or
+returned by `replace()`.
 """
 
 from __future__ import annotations

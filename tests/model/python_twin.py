@@ -1,7 +1,7 @@
 """`_core_py.py` in steps.
 
-A publication is (number, who made it): two removals may both have made a successor, of which one gets in. A step of the interpreter
-is a step here, but that what a thread alone can see is left out.
+A publication is (number, who made it): two removals may both have made a successor, of which one gets in. A step of the
+interpreter is a step here, but that what a thread alone can see is left out.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class PythonTwin(Bell):
             return
         found = yield from self.undrained()
         for publication in found:
-            for member in sorted((yield here(Load(("members", publication))))):
+            for member in sorted((yield here(Load(("members", publication), "[PURGE] who is inside?")))):
                 if member[1] != me:
                     yield from self.leave(me, publication, member)
 
