@@ -211,7 +211,7 @@ COLD static void grow(Cell *cell) {
     bool wanted = load(&cell->many) == NULL;
     if (wanted) {
         cell->many_memory = memory;
-        store(&cell->many, (Stripe *)(((uintptr_t)memory + 63) & ~(uintptr_t)63));
+        store(&cell->many, (Stripe *)(((uintptr_t)memory + 63) & ~(uintptr_t)63)); /* [GROW] not during a scan: see [STRIPE] */
     }
     unlock(&cell->publishing);
     if (!wanted)
@@ -223,7 +223,7 @@ static inline Stripe *stripe_at(Stripe *many, size_t i) {
 }
 
 static inline Stripe *stripe_of(Cell *cell, uint64_t thread) {
-    Stripe *many = load(&cell->many);
+    Stripe *many = load(&cell->many); /* [STRIPE] one that a scan did not know of is used only after its [PUBLISH] */
     if (unlikely(many != NULL))
         return stripe_at(many, thread & (STRIPES - 1));
     if (unlikely(atomic_load_explicit(&cell->one.lock, memory_order_relaxed)))
@@ -231,7 +231,8 @@ static inline Stripe *stripe_of(Cell *cell, uint64_t thread) {
     return &cell->one;
 }
 
-/* Every stripe of a cell, `one` included: sections stay where they were linked when the cell grows. */
+/* Every stripe of a cell, `one` included: sections stay where they were linked when the cell grows. [STRIPE] A scan looks how many
+ * there are while it holds `publishing`, so that [GROW] is over by then, or comes after the whole scan. */
 #define FOR_EACH_STRIPE(cell, stripe)                                                                                   \
     for (Stripe *many_ = load(&(cell)->many), *stripe = &(cell)->one; stripe != NULL;                                   \
          stripe = many_ == NULL                          ? NULL                                                         \
@@ -290,7 +291,9 @@ static void publication_free(Publication *publication) {
     }
 }
 
-/* (3): the caller, who took off the last one, completes the publication, and then owns it. Under the lock `publishing`. */
+/* (3): the caller, who took off the last one, completes the publication, and then owns it. Under the lock `publishing`.
+ * [COMPLETE] before [WAKE], so that whoever is woken finds it complete; and where [UNBIAS] took off the last one, before that lock is
+ * given back, so that [ASK] never finds what nobody will be woken for. */
 static void complete(Cell *cell, Publication *publication) {
     Publication **p = &cell->oldest;
     while (*p != publication)
@@ -382,7 +385,7 @@ static HOT bool section_end(Section *section) {
 
     /* From here on the publication may be complete, and gone, unless this section was counted in its `left`. */
     Py_XDECREF(take_gift(section));
-    if (unlikely(!counted_here) && drop_is_last(&publication->left)) /* (3), (5) */
+    if (unlikely(!counted_here) && drop_is_last(&publication->left)) /* [COUNT] after [LEAVE]: (3), (5) */
         last_one_out(section->proxy->cell, publication);
     return true;
 }
@@ -415,7 +418,7 @@ static PyObject *cell_exchange(Cell *cell, Publication *fresh, unsigned long lon
     }
     bool empty = drop_is_last(&old->left); /* [UNBIAS]: (3) */
     if (empty)
-        complete(cell, old); /* before anybody can ask for it: who found it incomplete would sleep, and nobody would wake him */
+        complete(cell, old);
     unlock(&cell->publishing);
     if (empty)
         publication_free(old);
@@ -863,7 +866,7 @@ static PyObject *cell_drained(Cell *self, PyObject *args) {
     if (!PyArg_ParseTuple(args, "KK:drained", &first, &last))
         return NULL;
     lock(&self->publishing);
-    Publication *current = load(&self->current);
+    Publication *current = load(&self->current); /* [ASK], under the lock that [COMPLETE] is done under */
     bool drained = current == NULL || current->number > last;
     for (Publication *p = self->oldest; p != NULL && drained; p = p->newer)
         drained = p->number < first || p->number > last;
@@ -1296,7 +1299,7 @@ static PyObject *method_repr(Method *self) {
 
 /* ---- After a fork ---- */
 
-/* The child is alone: the sections of all other threads are ended, whoever held a lock is gone, and nobody waits.
+/* [PURGE] The child is alone: the sections of all other threads are ended, whoever held a lock is gone, and nobody waits.
  * Returns the publications that this completed, linked by `newer`. */
 static Publication *cell_purge(Cell *cell, uint64_t here) {
     Publication *completed = NULL;

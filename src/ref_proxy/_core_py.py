@@ -27,8 +27,8 @@ nobody. What has to be atomic is one call of a dict's method: [JOIN] and [LEAVE]
         the publication retired. Otherwise a section could hold a resource that is being released.
     [LEAVE] before [WAKE], against [PUBLISH] before [SCAN]: of the last section and the remover at least one sees the other's
         step. Otherwise the remover would sleep on, with nobody left to wake it.
-    In [WAKE] and [SCAN] "retired" is asked before "empty". Asked the other way round, an access could join between the two
-        answers, be granted, and be overlooked.
+    In [SCAN] "retired" is asked before "empty". Asked the other way round, an access could join between the two answers, be
+        granted, and be overlooked. (Before [WAKE] the order makes no difference: who is woken looks for himself.)
 
 Without the GIL a dict's own lock makes these calls single steps, and orders them; `docs/algorithm.md` has the argument. Whether a
 publication is retired is asked in one way alone, by `"" in next`: a dict's length may change an instant before its item is there.
@@ -232,7 +232,7 @@ class Cell:
         try:
             return publication.members.pop(member, self) is None  # [LEAVE]
         finally:  # also when Ctrl-C strikes between the two: nobody else might come by to wake a remover
-            if "" in publication.next and not publication.members:  # asked in this order
+            if "" in publication.next and not publication.members:
                 self._wake()  # [WAKE]
 
     def __repr__(self) -> str:
@@ -467,7 +467,7 @@ def after_fork() -> None:
     for cell in list(_cells):
         for publication in cell._undrained():
             for member in list(publication.members):
-                if member.thread is not here:
+                if member.thread is not here:  # [PURGE]
                     cell._leave(publication, member)
 
 

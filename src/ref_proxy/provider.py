@@ -174,7 +174,7 @@ class Revocation(Generic[T]):
 
     def _over(self, step: str) -> bool:
         """Whether a hook has been run, or need not be. Each is run once, by the thread that claims it."""
-        if f"{step} over" in self._claims:
+        if f"{step} over" in self._claims:  # [OVER]
             return True
         claim = self._claims.get(step)
         if claim is None or not claim.left_behind:
@@ -223,7 +223,7 @@ class Revocation(Generic[T]):
     def _run_release(self) -> bool:
         me, begun = Claim(), False
         try:
-            if self._claims.setdefault("release", me) is not me:
+            if self._claims.setdefault("release", me) is not me:  # [CLAIM] lets one in
                 return False
             release, resource = self._release, self._resource
             begun = True  # from here on nobody releases it again, whatever happens
@@ -232,7 +232,7 @@ class Revocation(Generic[T]):
             return True
         finally:
             if begun:
-                self._claims["release over"] = me  # one store, first: Ctrl-C cannot come between
+                self._claims["release over"] = me  # [OVER] one store, after the release: Ctrl-C cannot come between
             elif self._claims.get("release") is me:
                 self._claims.pop("release", None)
             try:

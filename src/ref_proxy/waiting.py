@@ -40,14 +40,14 @@ class Bell:
     def hang(self, rope: Callable[[], object]) -> object:
         """Have `rope()` called at the next ring. Returns what `unhang()` takes."""
         peg = object()
-        self._ropes[peg] = rope
+        self._ropes[peg] = rope  # [HANG]
         return peg
 
     def unhang(self, peg: object) -> None:
         self._ropes.pop(peg, None)
 
     def ring(self) -> None:
-        if not self._ropes:  # who hangs one up now looks once more afterwards
+        if not self._ropes:  # [RING] what changed has changed before; who hangs one up now looks once more: see [LOOK]
             return
         try:
             self._pull()
@@ -76,7 +76,7 @@ class Bell:
 
             peg = self.hang(rope)
             try:
-                if ready():  # it may have rung before the rope hung there
+                if ready():  # [LOOK] after [HANG]: it may have rung before the rope hung there
                     return True
                 left = -1.0 if deadline is None else min(max(deadline - monotonic(), 0), _thread.TIMEOUT_MAX)
                 if not rung.acquire(timeout=left) and deadline is not None and monotonic() >= deadline:

@@ -1,0 +1,181 @@
+"""`_core_py.py` in steps.
+
+A publication is (number, who made it): two removals may both have made a successor, of which one gets in. A step of the
+interpreter is a step here, but that what a thread alone can see is left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import properties
+from .bell import Bell, added, popped
+from .explore import Guarded, Load, Memory, Once, Point, Private, Store, Thread, here
+from .properties import NOBODY
+
+FIRST = (1, "")
+
+
+class PythonTwin(Bell):
+    """A cell, with the bell that it rings."""
+
+    def memory(self) -> dict[Any, Any]:
+        return {**properties.MEMORY, **Bell.MEMORY, "hint": FIRST, **_publication(FIRST, None)}
+
+    # ---- Sections
+
+    def access(self, me: str, section: str) -> Thread:
+        """True where it was granted; else it holds nothing."""
+        while True:
+            publication = yield here(Load("hint", "[LOAD]"))
+            if (yield here(Once(("next", publication)))):
+                publication = yield from self.newest()
+                if self.ends((yield here(Once(("next", publication))))):
+                    yield Private(_refuse)
+                    return False
+            yield Private(_note, section, (publication, me))
+            yield from self.change(("members", publication), f"[JOIN] joins {publication[0]} as {section}", added, (section, me))
+            if self.broken("there is no [RECHECK]"):
+                break
+            if not (yield here(Once(("next", publication), f"[RECHECK] is {publication[0]} retired?"))):
+                break
+            if not self.broken("an access that came too late stays a member"):
+                yield from self.leave(me, publication, (section, me))
+        yield Private(properties.hold, section, publication)
+        return True
+
+    def ends(self, following: tuple[Any, ...]) -> bool:
+        return bool(following) if self.broken("a successor is taken for the end") else following == (None,)
+
+    def end(self, me: str, section: str) -> Thread:
+        publication, maker = yield here(Guarded(f"is about to end {section}", _stop_using, section))
+        return (yield from self.leave(me, publication, (section, maker)))
+
+    def leave(self, me: str, publication: Any, member: Any) -> Thread:
+        """True for the one who did."""
+        if self.broken("the wake comes before [LEAVE]"):
+            yield from self.wake_if_last(me, publication)
+        left = yield from self.change(("members", publication), f"[LEAVE] leaves {publication[0]} as {member[0]}", popped, member)
+        if not self.broken("the wake comes before [LEAVE]"):
+            yield from self.wake_if_last(me, publication)
+        return left
+
+    def wake_if_last(self, me: str, publication: Any) -> Thread:
+        if not (yield here(Once(("next", publication), f"is {publication[0]} retired?"))):
+            return
+        if not (yield here(Load(("members", publication), f"is {publication[0]} empty?"))):
+            yield from self.wake(me)
+
+    def wake(self, me: str) -> Thread:
+        yield Point("[WAKE]")
+        yield from self.ring(me)
+
+    # ---- Removals
+
+    def newest(self) -> Thread:
+        newest = yield here(Load("hint", "where is the newest?"))
+        while True:
+            following = yield here(Once(("next", newest), f"what follows {newest[0]}?"))
+            if following in ((), (None,)):
+                break
+            newest = following[0]
+            if self.broken("the hint is followed one step only"):
+                break
+        yield here(Store("hint", newest))
+        return newest
+
+    def publish(self, me: str) -> Thread:
+        """The number of what was published, or None where it had been denied."""
+        while True:
+            old = yield from self.newest()
+            fresh = (old[0] + 1, me)
+            following = yield from self.change(
+                ("next", old), f"[PUBLISH] publication {old[0]} is followed by {fresh[0]}", set_default, fresh
+            )
+            if following == fresh:
+                yield Private(_make, fresh, old)
+                return old
+            if following is None:
+                return None
+
+    def deny(self, me: str) -> Thread:
+        """The number of the last publication."""
+        while True:
+            old = yield from self.newest()
+            following = yield from self.change(
+                ("next", old), f"[PUBLISH] publication {old[0]} is the last one", set_default, None
+            )
+            if following is None:
+                return old
+
+    def undrained(self) -> Thread:
+        """Those that may have members, newest first."""
+        publication = yield from self.newest()
+        found = (publication,)
+        while (older := (yield here(Load(("previous", publication))))) is not None:
+            if (yield here(Load(("members", older), f"[SCAN] is anybody in {older[0]}?"))):
+                found += (older,)
+                publication = older
+            else:
+                yield here(Store(("previous", publication), (yield here(Load(("previous", older))))))
+        return found
+
+    def drained(self, first: int, last: int) -> Thread:
+        found = yield from self.undrained()
+        if self.broken("whether it is empty is asked before whether it is retired"):
+            return (yield from self.empty(found, first, last)) and (yield from self.retired(found[0], last))
+        return (yield from self.retired(found[0], last)) and (yield from self.empty(found, first, last))
+
+    def retired(self, newest: Any, last: int) -> Thread:
+        return newest[0] > last or (yield here(Once(("next", newest), f"is {newest[0]} retired?"))) != ()
+
+    def empty(self, found: Any, first: int, last: int) -> Thread:
+        for publication in found:
+            if first <= publication[0] <= last:
+                if (yield here(Load(("members", publication), f"[SCAN] is anybody in {publication[0]}?"))):
+                    return False
+        return True
+
+    # ---- After a fork
+
+    def after_fork(self, me: str) -> Thread:
+        if self.broken("a forked child keeps the sections of other threads"):
+            return
+        found = yield from self.undrained()
+        for publication in found:
+            for member in sorted((yield here(Load(("members", publication), "[PURGE] who is inside?")))):
+                if member[1] != me:
+                    yield from self.leave(me, publication, member)
+
+    def at_end(self, m: Memory) -> None:
+        properties.nothing_is_held(m)
+        for name, value in m.items():
+            if name[0] == "members" and value:
+                raise properties.owed(f"publication {name[1][0]} has members {sorted(value)}")
+
+
+def _publication(publication: Any, previous: Any) -> dict[Any, Any]:
+    return {("next", publication): (), ("members", publication): NOBODY, ("previous", publication): previous}
+
+
+def _make(m: Memory, publication: Any, previous: Any) -> None:
+    m.update(_publication(publication, previous))
+
+
+def _note(m: Memory, section: str, place: Any) -> None:
+    m["section", section] = place
+    m["thread", section] = place[1]
+
+
+def _stop_using(m: Memory, section: str) -> Any:
+    properties.let_go(m, section)
+    return m["section", section]
+
+
+def _refuse(m: Memory) -> None:
+    properties.refuse(m, (None,) in m.values())
+
+
+def set_default(old: tuple[Any, ...], successor: Any) -> tuple[Any, Any]:
+    """`next.setdefault("", successor)`."""
+    return (old, old[0]) if old else ((successor,), successor)
