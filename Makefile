@@ -5,6 +5,11 @@
 #   make check       format, lint, types, layering; `make -k check` does not stop at the first that fails
 #   make fix         format, and mend what lint can mend
 #   make test-all    `make test` under every interpreter that is found
+#   make model       the mechanism, explored in every schedule, with the faults that it must find
+#   make torture     readers and removals of every kind at once, and a verdict
+#   make busted      the torture of broken mechanisms: each must fail
+#   make sanitize    the specification and a storm under AddressSanitizer and UndefinedBehaviorSanitizer
+#   make nightly     the long ones of all these, with ThreadSanitizer and coverage, and a report in Markdown
 #   make clean       remove what was set up
 #
 #   PYTHON=python3.13   another interpreter, in a .venv of its own        ARGS=...   more arguments for pytest, or for the demo
@@ -25,7 +30,7 @@ RUN := $(VENV)/bin/python
 # What was set up, and when: the twins that could be built.
 READY := $(VENV)/twins
 
-.PHONY: setup demo test check format lint mypy pyright floors fix test-all clean
+.PHONY: setup demo test check format lint mypy pyright floors fix test-all model torture busted sanitize nightly clean
 
 setup: $(READY)
 
@@ -67,6 +72,21 @@ test-all: test
 	    $(MAKE) --no-print-directory test PYTHON="$$path" || failed+=" $$tag"; \
 	done < <(.ci/interpreters); \
 	[ -z "$$failed" ] || { echo "failed under:$$failed"; exit 1; }
+
+model:
+	@'$(or $(shell command -v '$(PYTHON)'),$(PYTHON))' -m tests.model
+
+torture: $(READY)
+	@for twin in $$(cat $(READY)); do REF_PROXY_BACKEND=$$twin $(VENV)/bin/ref-proxy torture $(ARGS); done
+
+busted: $(READY)
+	@for twin in $$(cat $(READY)); do REF_PROXY_BACKEND=$$twin $(RUN) -m tests.stress.busted $(ARGS); done
+
+sanitize: $(READY)
+	@.ci/sanitize memory $(RUN)
+
+nightly:
+	@.ci/nightly
 
 clean:
 	rm -rf .venv .venv-* build src/*.egg-info src/ref_proxy/_core*.so .*_cache
