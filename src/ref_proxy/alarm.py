@@ -64,7 +64,7 @@ def _sleep(until: float) -> None:
 
 
 def _call_what_is_due() -> None:
-    for key, (when, job) in list(_due.items()):
+    for key, (when, job) in _due.copy().items():
         if when <= monotonic() and _due.pop(key, None) is not None:
             try:
                 job()

@@ -305,7 +305,7 @@ class Device:
         for device in self._devices():
             device._claims.setdefault("removing", Claim())
             for things in device._everything():
-                for thing, owner in list(things.items()):
+                for thing, owner in things.copy().items():
                     if not owner.setdefault("device", True):
                         things.pop(thing, None)  # the caller's: it is refused
         for provider in self._tree():

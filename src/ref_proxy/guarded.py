@@ -211,7 +211,7 @@ def _here() -> Any:
 def _left(self: Handle) -> tuple[Section[Any], Any]:
     """The section of the `with` that is being left, and what that is on: the newest one that was entered by who is leaving."""
     here = _here()
-    newest_first = list(self.__withs__.items())[::-1]
+    newest_first = list(self.__withs__.copy().items())[::-1]
     # One that another task or thread has entered comes last: as where the collector closes a generator in its `with`.
     for section, (_, target) in sorted(newest_first, key=lambda item: item[1][0] != here):
         if self.__withs__.pop(section, None) is not None:

@@ -128,7 +128,7 @@ def holds(task: Any, ids: Collection[int]) -> set[int]:
                 continue
             cls = cast("type[object]", type(each))
             if hasattr(cls, "__withs__"):  # a guarded object, which others may be using too
-                withs = list(each.__withs__.items())
+                withs = each.__withs__.copy().items()
                 found |= {id(section) for section, (who, _) in withs if who is task and id(section) in ids}
                 continue
             manager = hasattr(cls, "__exit__") or hasattr(cls, "__aexit__")

@@ -58,7 +58,8 @@ class Bell:
     __call__ = ring  # a bound method would be one more object a provider
 
     def _pull(self) -> None:
-        for peg, rope in list(self._ropes.items()):
+        # Of a copy, which is one step: a list of items is none on 3.11, where the collector may run finalisers between two of them.
+        for peg, rope in self._ropes.copy().items():
             rope()
             self.unhang(peg)  # not before: see above
 

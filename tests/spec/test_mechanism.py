@@ -68,25 +68,26 @@ def test_what_its_parts_are_called(cell: Any) -> None:
 
 
 def test_a_tracer_hears_of_the_sections_of_cells_made_since(cell: Any) -> None:
-    heard: list[int] = []
-    trace(heard.append)
+    heard: list[tuple[Any, int]] = []
+    trace(lambda proxy, token: heard.append((proxy, token)))
     try:
         traced = Proxy(Cell("resource", "traced", int))
         Proxy(cell).access().end()
         with_tracer = traced.access()
-        assert heard == [id(with_tracer)]
+        assert heard == [(traced, 0), (traced, id(with_tracer))]
         with_tracer.end()
         trace(None)
         traced.access().end()
-        assert len(heard) == 1
+        assert len(heard) == 2
     finally:
         trace(None)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_tracer_that_fails_leaves_no_section_open() -> None:
-    def fail(token: int) -> None:
-        raise LookupError
+    def fail(proxy: Any, token: int) -> None:
+        if token:
+            raise LookupError
 
     trace(fail)
     try:

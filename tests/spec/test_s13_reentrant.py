@@ -10,6 +10,7 @@ import pytest
 
 from ref_proxy import Provider
 from ref_proxy.srcu import Domain
+from ref_proxy.waiting import Bell
 from tests.support import Call, Holder, Resource, struck_while_waiting
 
 needs_signals = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX signals")
@@ -167,3 +168,30 @@ def test_domains_too(every_instant):
         domain.synchronize(timeout=20)
     signal.setitimer(signal.ITIMER_REAL, 0)
     domain.barrier()
+
+
+def test_a_finaliser_that_begins_to_wait_in_the_midst_of_a_ring_keeps_nobody_asleep():
+    # On 3.11 the collector may run wherever something is made: also between two of those that are woken.
+    class Waiter:
+        def __init__(self):
+            self.itself = self
+
+        def __del__(self):
+            bell.hang(int)
+
+    bell, woken = Bell(), []
+    kept = [(i, i) for i in range(5000)]  # no tuple is in store any more
+    for _ in kept:
+        bell.hang(lambda: woken.append(1))
+    old = gc.get_threshold()
+    gc.collect()
+    gc.disable()
+    try:
+        Waiter()
+        gc.set_threshold(1000)  # reached in the midst of it
+        gc.enable()
+        bell.ring()
+    finally:
+        gc.set_threshold(*old)
+        gc.enable()
+    assert len(woken) == len(kept)

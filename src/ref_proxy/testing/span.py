@@ -60,7 +60,7 @@ class Span:
             self._before |= _notes() - before
 
     def _own(self) -> dict[int, Note]:
-        return {token: note for token, note in list(report.notes.items()) if note not in self._before}
+        return {token: note for token, note in report.notes.copy().items() if note not in self._before}
 
     def providers(self) -> list[Provider[Any]]:
         """The providers that were made, and still exist. While something is set aside it is not known whose they are: none."""
