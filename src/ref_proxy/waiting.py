@@ -58,7 +58,7 @@ class Bell:
     __call__ = ring  # a bound method would be one more object a provider
 
     def _pull(self) -> None:
-        # Of a copy, which is one step: a list of items is none on 3.11, where the collector may run finalisers between two of them.
+        # Of a copy, which is one step: a list of items is none on 3.11, where the collector may run finalisers in between.
         for peg, rope in self._ropes.copy().items():
             rope()
             self.unhang(peg)  # not before: see above
