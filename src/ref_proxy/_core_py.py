@@ -155,10 +155,8 @@ class Cell:
 
     def _newest(self) -> _Publication:
         newest = self._hint
-        while newest.next:
-            following = newest.next[""]
-            if following is None:
-                break
+        # Without the GIL a dict is seen to have grown a little before its new key can be found: so its size is not asked for.
+        while (following := newest.next.get("")) is not None:
             newest = following
         self._hint = newest  # another thread may set it back: then the next one has to walk
         return newest
