@@ -50,6 +50,7 @@ FAULTS = (
     Fault("the wake comes before [LEAVE]", "read/python/gil", WAKES, "LEAVE WAKE"),
     Fault("the hint is followed one step only", "hint/python/gil", HELD, "SCAN"),
     Fault("a successor is taken for the end", "replaces/python/gil", "an access is granted while", "RECHECK"),
+    Fault("a successor is looked up once the dict has grown", "revokes/python/free", "an access does not fail", "PUBLISH"),
     # The bell, and the policy.
     Fault("no wake", "read/c/gil", WAKES, "WAKE RING"),
     Fault("the rope is hung up after the look", "read/c/gil", WAKES, "HANG LOOK"),

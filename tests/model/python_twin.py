@@ -10,7 +10,7 @@ from typing import Any
 
 from . import properties
 from .bell import Bell, added, popped
-from .explore import Guarded, Load, Memory, Once, Point, Private, Store, Thread, here
+from .explore import Atomic, Guarded, Load, Lock, Memory, Once, Point, Private, Store, Thread, Unlock, Wrong, here
 from .properties import NOBODY
 
 FIRST = (1, "")
@@ -75,6 +75,9 @@ class PythonTwin(Bell):
     def newest(self) -> Thread:
         newest = yield here(Load("hint", "where is the newest?"))
         while True:
+            if self.broken("a successor is looked up once the dict has grown"):
+                if (yield here(Once(("size", newest)))) and (yield here(Once(("next", newest)))) == ():
+                    yield Private(_fail)
             following = yield here(Once(("next", newest), f"what follows {newest[0]}?"))
             if following in ((), (None,)):
                 break
@@ -89,11 +92,8 @@ class PythonTwin(Bell):
         while True:
             old = yield from self.newest()
             fresh = (old[0] + 1, me)
-            following = yield from self.change(
-                ("next", old), f"[PUBLISH] publication {old[0]} is followed by {fresh[0]}", set_default, fresh
-            )
+            following = yield from self.follow(old, fresh, f"[PUBLISH] publication {old[0]} is followed by {fresh[0]}")
             if following == fresh:
-                yield Private(_make, fresh, old)
                 return old
             if following is None:
                 return None
@@ -102,11 +102,23 @@ class PythonTwin(Bell):
         """The number of the last publication."""
         while True:
             old = yield from self.newest()
-            following = yield from self.change(
-                ("next", old), f"[PUBLISH] publication {old[0]} is the last one", set_default, None
-            )
-            if following is None:
+            if (yield from self.follow(old, None, f"[PUBLISH] publication {old[0]} is the last one")) is None:
                 return old
+
+    def follow(self, old: Any, successor: Any, what: str) -> Thread:
+        """`next.setdefault("", successor)`, of which others see two steps: the dict grows, and then the key can be found."""
+        following = yield here(Lock(("next", old), ("next", old)))
+        if following == ():
+            following = (successor,)
+            if successor is not None:
+                yield Private(_make, successor, old)
+            yield Store(("size", old), 1, what)
+            yield Store(("next", old), following, f"what follows {old[0]} can be found")
+        if self.broken("a dict is unlocked by a plain store"):
+            yield Unlock(("next", old))
+        else:
+            yield Atomic(f"unlock next {old[0]}", _unlock, ("next", old))
+        return following[0]
 
     def undrained(self) -> Thread:
         """Those that may have members, newest first."""
@@ -155,7 +167,12 @@ class PythonTwin(Bell):
 
 
 def _publication(publication: Any, previous: Any) -> dict[Any, Any]:
-    return {("next", publication): (), ("members", publication): NOBODY, ("previous", publication): previous}
+    return {
+        ("size", publication): 0,
+        ("next", publication): (),
+        ("members", publication): NOBODY,
+        ("previous", publication): previous,
+    }
 
 
 def _make(m: Memory, publication: Any, previous: Any) -> None:
@@ -176,6 +193,9 @@ def _refuse(m: Memory) -> None:
     properties.refuse(m, (None,) in m.values())
 
 
-def set_default(old: tuple[Any, ...], successor: Any) -> tuple[Any, Any]:
-    """`next.setdefault("", successor)`."""
-    return (old, old[0]) if old else ((successor,), successor)
+def _unlock(m: Memory, name: Any) -> None:
+    m["lock", name] = False
+
+
+def _fail(m: Memory) -> None:
+    raise Wrong("an access does not fail: but it looked up a successor that could not be found yet")
