@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 from typing import Any
@@ -126,10 +127,14 @@ def test_ctrl_c_in_a_wake_is_raised_and_the_sleeper_is_woken_all_the_same() -> N
     cell: Any = Cell("resource", "line", wake)
     section = Proxy(cell).access()
     cell.deny()
-    with pytest.raises(KeyboardInterrupt):
-        section.end()
-        for _ in range(1000):  # where the interpreter hears of signals
-            pass
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it may be ignored
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            section.end()
+            for _ in range(1000):  # where the interpreter hears of signals
+                pass
+    finally:
+        signal.signal(signal.SIGINT, handler)
     assert woken
     assert cell.drained(0, 1)
 

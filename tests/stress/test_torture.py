@@ -22,6 +22,8 @@ from ref_proxy.torture.stage import Stage
 from ref_proxy.torture.tally import Tally
 from tests.stress import busted
 
+pytestmark = pytest.mark.once  # .ci/run has a storm with each interpreter and twin
+
 SOURCES = str(Path(__file__).parents[2] / "src")
 needs_signals = pytest.mark.skipif(not hasattr(__import__("signal"), "setitimer"), reason="needs POSIX signals")
 
