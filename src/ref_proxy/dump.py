@@ -39,7 +39,7 @@ def dump(file: TextIO | None = None) -> None:
     ...
     >>> section.end()
     """
-    objects = [each for each in gc.get_objects() if isinstance(each, (Revocation, Domain)) and _is_made(each)]
+    objects: list[Any] = [each for each in gc.get_objects() if isinstance(each, (Revocation, Domain)) and _is_made(each)]
     made = {
         id(provider._cell): f", made at {note.stack[-1].filename}:{note.stack[-1].lineno}"
         for note in list(report.notes.values())
