@@ -6,7 +6,8 @@ those for the C twin.
 
 from __future__ import annotations
 
-from time import monotonic, sleep
+from itertools import cycle
+from time import sleep
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -129,27 +130,13 @@ class _Forgetful:
 
 
 def rope_after_look() -> None:
-    from _thread import allocate_lock
+    wait = _Bell.wait
 
-    def wait(self: Any, ready: Callable[[], bool], deadline: float | None = None) -> bool:
-        while not ready():
-            rung = allocate_lock()
-            rung.acquire()
+    def hasty(self: Any, ready: Callable[[], bool], deadline: float | None = None) -> bool:
+        looks = cycle((True, False))  # every other look is the one after the rope was hung up: that one is left out
+        return bool(wait(self, lambda: next(looks) and ready(), deadline))
 
-            def rope(release: Callable[[], object] = rung.release) -> None:
-                try:
-                    release()
-                except RuntimeError:  # pulled twice
-                    pass
-
-            peg = self.hang(rope)
-            left = -1.0 if deadline is None else max(deadline - monotonic(), 0)
-            if not rung.acquire(timeout=left) and deadline is not None:
-                self.unhang(peg)
-                return ready()
-        return True
-
-    _Bell.wait = wait
+    _Bell.wait = hasty
 
 
 def ring_takes_one() -> None:
