@@ -119,6 +119,7 @@ def machine() -> dict[str, object]:
     from pathlib import Path
 
     import ref_proxy
+    from ref_proxy.torture.machine import cpu
 
     def git(*args: str) -> str | None:
         root = Path(__file__).resolve().parent.parent
@@ -127,14 +128,9 @@ def machine() -> dict[str, object]:
         except (OSError, subprocess.CalledProcessError):
             return None
 
-    try:
-        with open("/proc/cpuinfo") as lines:
-            cpu = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        cpu = platform.processor() or platform.machine()
     changed = git("status", "--porcelain", "--", "src", "benchmarks")
     return {
-        "cpu": cpu,
+        "cpu": cpu(),
         "cores": os.cpu_count(),
         "kernel": f"{platform.system()} {platform.release()}",
         "python": platform.python_version() + (" free-threaded" if FREE_THREADED else ""),

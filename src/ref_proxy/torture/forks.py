@@ -6,7 +6,6 @@ import faulthandler
 import os
 import select
 import signal
-import sys
 import traceback
 from _thread import get_ident
 from threading import Event, Thread
@@ -17,6 +16,7 @@ from .._backend import BACKEND
 from ..errors import RevokeDeadlock
 from .actor import Actor
 from .keepers import Lives
+from .machine import GIL
 
 if TYPE_CHECKING:
     from ..provider import Provider
@@ -30,7 +30,6 @@ PAUSE = 0.2  # seconds between two: a fork costs all others some milliseconds
 CHILD = 3.0  # seconds for each removal in a child
 PATIENCE = 4  # seconds until a child that hangs is killed by its own alarm, and says where it hangs
 HUNG = 6.0  # seconds until it is killed by its parent
-GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 def without_forks() -> str | None:

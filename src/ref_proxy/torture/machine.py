@@ -11,7 +11,7 @@ from typing import Any
 
 from .._backend import BACKEND
 
-__all__ = ["GIL", "facts"]
+__all__ = ["GIL", "cpu", "facts"]
 
 GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
@@ -19,7 +19,7 @@ GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 def facts() -> dict[str, Any]:
     """The machine, the interpreter, and the build of the package."""
     return {
-        "cpu": _cpu(),
+        "cpu": cpu(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "system": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
@@ -29,7 +29,8 @@ def facts() -> dict[str, Any]:
     }
 
 
-def _cpu() -> str:
+def cpu() -> str:
+    """What the processor is called."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
