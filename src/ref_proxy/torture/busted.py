@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
@@ -86,17 +87,23 @@ def run_apart(control: Control, options: dict[str, Any]) -> tuple[int, str]:
         broken = None if core else control.name
         command = [sys.executable, "-P", "-c", BOOT, core, json.dumps({**options, "broken": broken})]
         sys.stdout.flush()
-        process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path, "REF_PROXY_BACKEND": BACKEND})
+        environment = {**os.environ, "PYTHONPATH": path, "REF_PROXY_BACKEND": BACKEND}
+        process = subprocess.Popen(command, env=environment, start_new_session=True)
         try:
             status = process.wait(HUNG)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
             return 1, f"the process hung for {HUNG:.0f} s"
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
+        finally:
+            _end(process)
     if status < 0:
         return 1, f"the process was killed by {signal.Signals(-status).name}"
     return status, ""
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill what is left of a storm: if that was killed, children that it had forked may go on, and keep its output open."""
+    if hasattr(os, "killpg"):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
