@@ -13,7 +13,7 @@ import pytest
 
 from ref_proxy import Device, Provider, Revoked, RevokeDeadlock, RevokeTimeout
 from ref_proxy.waiting import Claim
-from tests.support import Call, Holder, Resource, struck_while_waiting, until
+from tests.support import Call, Holder, Resource, in_child, struck_while_waiting, until
 
 
 @pytest.fixture
@@ -398,14 +398,11 @@ def test_a_forked_child_is_not_held_up_by_the_parents_removal(device):
     device.add_action(lambda: (acting.set(), go_on.wait(20)))
     removal = Call(device.remove)
     assert acting.wait(20)
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            status = 0 if device.remove(timeout=5) is True else 2
-        finally:
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+    def check():
+        assert device.remove(timeout=5) is True
+
+    in_child(check)
     go_on.set()
     assert removal.result() is True
 

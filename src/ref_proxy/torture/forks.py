@@ -38,6 +38,8 @@ def without_forks() -> str | None:
         return "this system cannot fork"
     if not GIL and BACKEND == "py":
         return "free-threaded CPython leaves a dict locked in a child if another thread was in it at the fork"
+    if "libasan" in os.environ.get("LD_PRELOAD", ""):
+        return "AddressSanitizer leaves its own lock taken in a child if another thread was allocating at the fork"
     return None
 
 
