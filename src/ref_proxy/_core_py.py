@@ -87,6 +87,16 @@ _cells: WeakSet[Cell] = WeakSet()
 _tracer: Callable[[Proxy, int], object] | None = None
 
 
+class _Unheard:
+    """Gives an exception to `sys.unraisablehook`, as a finaliser does: of one that is not the caller's affair."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __del__(self) -> None:
+        raise self._error
+
+
 def _uncopied(self: object, protocol: Any, /) -> NoReturn:
     # A copy would answer for a section, or a removal, that is not its own.
     raise TypeError(f"cannot copy or pickle {self!r}: get another proxy from the provider instead")
@@ -120,7 +130,8 @@ class Cell:
 
     `wake()` is called whenever a section is the last one to leave a retired publication, by the thread that ended it: also
     out of a signal handler or a finaliser, so it must not block. It may be called more than once, and is not called for a
-    publication that nobody was in.
+    publication that nobody was in. What it raises goes to `sys.unraisablehook`, for it is no affair of the one who ended the
+    section; Ctrl-C does go on to that one.
     """
 
     __slots__ = ("__weakref__", "_hint", "_name", "_traced", "_wake")
@@ -233,7 +244,12 @@ class Cell:
             return publication.members.pop(member, self) is None  # [LEAVE]
         finally:  # also when Ctrl-C strikes between the two: nobody else might come by to wake a remover
             if "" in publication.next and not publication.members:
-                self._wake()  # [WAKE]
+                try:
+                    self._wake()  # [WAKE]
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as error:
+                    _Unheard(error)
 
     def __repr__(self) -> str:
         return f"<ref_proxy._core.Cell {self.name!r}, {'live' if self.live else 'denied'}>"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ref_proxy._backend import BACKEND, Cell, Handle, Method, Proxy, after_fork, trace
+from ref_proxy._backend import Cell, Handle, Method, Proxy, after_fork, trace
 from tests.support import Call
 
 
@@ -100,7 +100,6 @@ def test_a_tracer_that_fails_leaves_no_section_open() -> None:
         trace(None)
 
 
-@pytest.mark.skipif(BACKEND != "c", reason="in Python an exception of `wake()` goes to the one who ended the section")
 def test_a_wake_that_fails_is_reported_and_the_section_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: heard.append(unraisable.exc_type))
