@@ -115,6 +115,22 @@ def test_tasks_in_many_loops_are_told_apart(provider, proxy):
         loop.result()
 
 
+@pytest.mark.parametrize("kind", ["asyncio", "trio"])
+def test_a_task_that_is_just_being_made_is_passed_by(provider, proxy, kind):
+    # As another thread may find it. 3.11 and 3.12 crash when a task in C is asked for a coroutine that it does not have yet.
+    cls = asyncio.Task if kind == "asyncio" else pytest.importorskip("trio").lowlevel.Task
+    half_made = cls.__new__(cls)
+
+    async def main():
+        with proxy.access():
+            await asyncio.sleep(0)
+            return await asyncio.to_thread(provider.blockers)
+
+    [blocker] = asyncio.run(main())
+    assert "main" in [frame.name for frame in blocker.stack]
+    del half_made
+
+
 def test_a_body_that_is_cancelled_and_does_not_come_out_is_named_by_its_task(provider, proxy):
     async def stubborn():
         async with aio.cancelling(proxy):
