@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import sys
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ def run(config: Config, watch: Watch, bite: Watch) -> Tally:
 
     `bite` is told the figures where somebody hangs: then the process ends. To be called in the main thread, and once a process.
     """
+    faulthandler.enable()  # who crashes says where
     traces = Traces()
     memory = resident()
     stage = Stage(config.seed)
