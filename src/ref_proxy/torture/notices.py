@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .stage import Stage
 
-__all__ = ["PROVIDER", "SECTION", "Notices"]
+__all__ = ["LOST", "PROVIDER", "SECTION", "Notices"]
 
 SECTION, PROVIDER = "was dropped while open", "was dropped while live"  # what the warnings say
 LOGGED = "interrupts that failed"
