@@ -98,6 +98,9 @@ typedef char Lock;
 #define is_own(object) true
 #endif
 
+/* Up to 3.13 `with` makes an object to call `__enter__` with, and one for `__exit__`: see `Special`. */
+#define WITH_BINDS (PY_VERSION_HEX < 0x030E0000)
+
 #if PY_VERSION_HEX < 0x030C0000
 #include <structmember.h>
 #define Py_T_OBJECT_EX T_OBJECT_EX
@@ -183,6 +186,9 @@ typedef struct {
 
 struct Section {
     PyObject_HEAD
+#if WITH_BINDS
+    vectorcallfunc call; /* section_call() */
+#endif
     Section *next, **previous; /* in its stripe, or among the spares */
     Stripe *stripe;            /* NULL: the access was refused */
     ATOMIC(Publication *) publication; /* borrowed (4); NULL: refused, or ended; changed under the stripe's lock */
@@ -606,6 +612,72 @@ static PyObject *section_exit(Section *self, PyObject *const *Py_UNUSED(args), P
     Py_RETURN_NONE;
 }
 
+#if WITH_BINDS
+/* What `with` binds is the section itself (`Special`): to enter it, it is called without arguments, and with three to leave it. */
+static PyObject *section_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames) {
+    Py_ssize_t nargs = PyVectorcall_NARGS(nargsf);
+    if (unlikely(kwnames != NULL || (nargs != 0 && nargs != 3)))
+        return PyErr_Format(PyExc_TypeError, "a section is not called: use it in a `with`");
+    return nargs == 0 ? section_enter((Section *)self, NULL) : section_exit((Section *)self, args, nargs);
+}
+
+/* In the class of sections, in the place of `__enter__` and `__exit__`. An ordinary method in C is bound to the section by a new
+ * object, twice for each `with`, which takes more than half of its time: from this one `with` gets the section back. All else,
+ * a call with the section as argument too, is the method's own affair. */
+typedef struct {
+    PyObject_HEAD
+    vectorcallfunc call;
+    PyObject *method;
+} Special;
+
+static void section_dealloc(Section *self);
+
+static PyObject *special_get(PyObject *self, PyObject *section, PyObject *Py_UNUSED(type)) {
+    bool is_section = section != NULL && Py_TYPE(section)->tp_dealloc == (destructor)section_dealloc;
+    return Py_NewRef(likely(is_section) ? section : self);
+}
+
+static PyObject *special_call(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames) {
+    return PyObject_Vectorcall(((Special *)self)->method, args, nargsf, kwnames);
+}
+
+static PyObject *special_getattro(PyObject *self, PyObject *name) {
+    return PyObject_GetAttr(((Special *)self)->method, name);
+}
+
+static PyObject *special_repr(PyObject *self) {
+    return PyObject_Repr(((Special *)self)->method);
+}
+
+static int special_traverse(PyObject *self, visitproc visit, void *arg) {
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(((Special *)self)->method);
+    return 0; /* no tp_clear: a cycle through it goes through the class that it is in */
+}
+
+static void special_dealloc(PyObject *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    Py_XDECREF(((Special *)self)->method);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* In the class of sections. */
+static int special_put(PyTypeObject *special, PyTypeObject *sections, const char *name) {
+    PyObject *method = PyDict_GetItemString(sections->tp_dict, name);
+    Special *self = (Special *)special->tp_alloc(special, 0);
+    if (self == NULL)
+        return -1;
+    self->call = special_call;
+    self->method = Py_NewRef(method);
+    int failed = PyDict_SetItemString(sections->tp_dict, name, (PyObject *)self);
+    Py_DECREF(self);
+    PyType_Modified(sections);
+    return failed;
+}
+#endif
+
 static PyObject *section_end_method(Section *self, PyObject *Py_UNUSED(ignored)) {
     section_end(self);
     Py_RETURN_NONE;
@@ -638,6 +710,9 @@ static HOT Section *section_begin(Proxy *self, Cell *cell) {
         section = PyObject_GC_New(Section, cell->state->section_type);
         if (section == NULL)
             return NULL;
+#if WITH_BINDS
+        section->call = section_call;
+#endif
         lock(&stripe->lock);
     }
     section->thread = thread->id;
@@ -1509,8 +1584,29 @@ static PyGetSetDef section_getset[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
+#if WITH_BINDS
+static PyMemberDef section_members[] = {
+    {"__vectorcalloffset__", Py_T_PYSSIZET, offsetof(Section, call), Py_READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyMemberDef special_members[] = {
+    {"__vectorcalloffset__", Py_T_PYSSIZET, offsetof(Special, call), Py_READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot special_slots[] = {
+    {Py_tp_descr_get, special_get},           {Py_tp_call, PyVectorcall_Call},   {Py_tp_getattro, special_getattro},
+    {Py_tp_repr, special_repr},               {Py_tp_members, special_members},  {Py_tp_traverse, special_traverse},
+    {Py_tp_dealloc, special_dealloc},         {0, NULL},
+};
+#endif
+
 static PyType_Slot section_slots[] = {
     {Py_tp_doc, (void *)section_doc},
+#if WITH_BINDS
+    {Py_tp_call, PyVectorcall_Call},    {Py_tp_members, section_members},
+#endif
     {Py_tp_traverse, section_traverse}, {Py_tp_finalize, section_finalize}, {Py_tp_dealloc, section_dealloc},
     {Py_tp_repr, section_repr},         {Py_tp_methods, section_methods},   {Py_tp_getset, section_getset},
     {0, NULL},
@@ -1569,7 +1665,15 @@ static PyType_Spec method_spec = {"ref_proxy._core.Method", sizeof(Method), 0,
                                   FLAGS | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR, method_slots};
 static PyType_Spec cell_spec = {"ref_proxy._core.Cell", sizeof(Cell), 0, FLAGS, cell_slots};
 static PyType_Spec proxy_spec = {"ref_proxy.Proxy", sizeof(Proxy), 0, FLAGS, proxy_slots};
-static PyType_Spec section_spec = {"ref_proxy.Section", sizeof(Section), 0, FLAGS | Py_TPFLAGS_DISALLOW_INSTANTIATION, section_slots};
+#if WITH_BINDS
+static PyType_Spec special_spec = {"ref_proxy._core.Special", sizeof(Special), 0,
+                                   FLAGS | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_DISALLOW_INSTANTIATION, special_slots};
+#define SECTION_FLAGS (FLAGS | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_DISALLOW_INSTANTIATION)
+#else
+#define SECTION_FLAGS (FLAGS | Py_TPFLAGS_DISALLOW_INSTANTIATION)
+#endif
+static PyType_Spec section_spec = {"ref_proxy.Section", sizeof(Section), 0, SECTION_FLAGS, section_slots};
+
 static int core_exec(PyObject *module) {
     State *state = PyModule_GetState(module);
     struct {
@@ -1585,6 +1689,14 @@ static int core_exec(PyObject *module) {
         if (*types[i].type == NULL || PyModule_AddType(module, *types[i].type) < 0)
             return -1;
     }
+#if WITH_BINDS
+    PyTypeObject *special = (PyTypeObject *)PyType_FromModuleAndSpec(module, &special_spec, NULL);
+    int failed = special == NULL || special_put(special, state->section_type, "__enter__") < 0 ||
+                 special_put(special, state->section_type, "__exit__") < 0;
+    Py_XDECREF(special);
+    if (failed)
+        return -1;
+#endif
     if ((state->getattr = PyUnicode_InternFromString("__getattr__")) == NULL)
         return -1;
     for (int i = 0; i < INNER_NAMES; i++)

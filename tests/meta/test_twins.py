@@ -28,6 +28,7 @@ PYTHONS_OWN = {"__annotations__", "__dict__", "__init__", "__module__", "__new__
 PYTHONS_OWN |= {"__firstlineno__", "__annotate_func__", "__annotations_cache__", "__final__", "__del__", "__init_subclass__"}
 PYTHONS_OWN |= {"__weakref__", "__doc__", "__sizeof__", "__weaklistoffset__", "__vectorcalloffset__"}
 PYTHONS_OWN |= {"__getattr__", "__getattribute__"}  # a Method has either, for the same
+PYTHONS_OWN |= {"__call__"}  # how `with` enters and leaves a section in C, up to 3.13
 
 
 def names(cls: type) -> set[str]:
@@ -266,7 +267,7 @@ def wrong_arguments(twin: ModuleType) -> Any:
         *[kind(setattr, proxy, name, 1) for name in ("name", "revoked", "anything")],
         *[kind(setattr, cell, name, 1) for name in ("name", "live", "number", "anything")],
         *[kind(setattr, section, name, 1) for name in ("resource", "anything")],
-        *[kind(section.__exit__, *arguments) for arguments in ((), (None,), (None,) * 4)],
+        *[kind(type(section).__exit__, section, *arguments) for arguments in ((), (None,), (None,) * 4)],
     ]
 
 

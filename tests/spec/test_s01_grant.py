@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+from contextlib import ExitStack
 from itertools import combinations
+
+import pytest
 
 from ref_proxy import Section
 from ref_proxy.srcu import Domain
@@ -85,6 +88,23 @@ def test_a_section_is_entered_again_while_it_is_open(proxy, resource):
     assert section.__enter__() is resource
     assert section.__enter__() is resource
     section.end()
+
+
+def test_a_section_is_entered_and_left_by_hand(provider, proxy, resource):
+    # As `with` does it, as contextlib does it, and with what was bound before.
+    section = proxy.access()
+    enter, leave = section.__enter__, section.__exit__
+    assert enter() is resource and leave(None, None, None) is None
+    section = proxy.access()
+    assert type(section).__enter__(section) is resource
+    assert type(section).__exit__(section, None, None, None) is None
+    with ExitStack() as stack:
+        assert stack.enter_context(proxy.access()) is resource
+        stack.push(proxy.access())
+        assert len(provider.blockers()) == 2
+    assert provider.blockers() == []
+    with pytest.raises(ValueError, match="has ended"):
+        enter()
 
 
 def test_an_access_is_granted_whatever_is_published_in_the_middle_of_it():

@@ -177,6 +177,20 @@ def test_names_cannot_be_changed(provider, proxy):
 
 def test_a_wrong_call_of_exit(proxy):
     section = proxy.access()
+    for wrong in ((None,), (None, None), (None,) * 4):
+        with pytest.raises(TypeError):
+            section.__exit__(*wrong)
     with pytest.raises(TypeError):
-        section.__exit__()
+        type(section).__exit__(section)
+    section.end()
+
+
+def test_a_section_is_not_called(proxy):
+    # Up to 3.13 the C twin's can be, but only as `with` does it.
+    section = proxy.access()
+    for wrong in ((1,), (None, None), (None,) * 4):
+        with pytest.raises(TypeError):
+            section(*wrong)
+    with pytest.raises(TypeError):
+        section(resource=None)
     section.end()
