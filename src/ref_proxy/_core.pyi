@@ -7,6 +7,7 @@ from typing import Any, Final, Generic, Literal, NoReturn, Self, TypeVar, final
 _T_co = TypeVar("_T_co", covariant=True)
 
 BACKEND: Final[Literal["c", "py"]]
+_C_API: object  # a capsule; None in the Python twin
 
 @final
 class Cell:
