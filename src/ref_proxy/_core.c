@@ -149,6 +149,7 @@ typedef struct {
     Lock lock;   /* guards the tracer, and the list of cells */
     Cell *cells; /* all of them, for a forked child */
     unsigned long forks;
+    uint64_t exiting; /* 0, or the thread that ends the interpreter: see at_exit() */
 } State;
 
 struct Publication {
@@ -167,7 +168,7 @@ struct Cell {
     Publication *oldest;           /* retired and not complete, in order */
     unsigned long long number;     /* of the newest publication */
     Lock publishing;               /* guards the four above; `current` is read without it */
-    bool traced;                   /* for debugging: accesses to it are told of; constant */
+    bool traced;                   /* for debugging: accesses to it are told of; constant, until at_exit() */
     Cell *next, **previous;        /* in the module's list */
     unsigned long forks;           /* how many after_fork() has been through with this cell */
 #ifdef Py_GIL_DISABLED
@@ -813,7 +814,7 @@ static PyObject *cell_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     self->one.turned = publication;
     store(&self->current, publication);
     lock(&state->lock);
-    self->traced = state->tracer != NULL;
+    self->traced = state->tracer != NULL || state->exiting != 0;
     self->forks = state->forks;
     self->next = state->cells;
     self->previous = &state->cells;
@@ -1365,7 +1366,43 @@ static HOT PyObject *record_begin(Record *record, Proxy *proxy, Cell *cell) {
     return likely(publication != NULL) ? publication->resource : NULL;
 }
 
-/* The same. NULL, with an exception, also where the tracer raised. */
+/* Take it out of its stripe, and leave it counted: nobody comes by there any more, and what it holds is never released under it. It
+ * may still be ended. Under the stripe's lock. */
+static void record_isolate(Record *record) {
+    unlink_record(record);
+    record->next = record;
+    record->previous = &record->next;
+}
+
+/* A thread that is a daemon may be in a section when the interpreter ends. Before 3.14 it is ended itself as soon as it comes back to
+ * Python, and its stack goes, with the record on it. (Since 3.14 it hangs, and the stack stays.) So these records are isolated before
+ * it comes to that, and those that such a thread still begins are isolated at once. */
+#if PY_VERSION_HEX < 0x030E0000
+static PyObject *core_at_exit(PyObject *module, PyObject *Py_UNUSED(ignored)) {
+    State *state = PyModule_GetState(module);
+    uint64_t here = PyThreadState_Get()->id;
+    lock(&state->lock);
+    state->exiting = here;
+    for (Cell *cell = state->cells; cell != NULL; cell = cell->next) {
+        cell->traced = true; /* it goes the slow way from now on */
+        lock(&cell->publishing);
+        FOR_EACH_STRIPE(cell, stripe) {
+            lock(&stripe->lock);
+            for (Record *r = stripe->sections, *next; r != NULL; r = next) {
+                next = r->next;
+                if (r->alone && r->thread != here)
+                    record_isolate(r);
+            }
+            unlock(&stripe->lock);
+        }
+        unlock(&cell->publishing);
+    }
+    unlock(&state->lock);
+    Py_RETURN_NONE;
+}
+#endif
+
+/* As record_begin(). NULL, with an exception, also where the tracer raised. */
 COLD static PyObject *record_begin_traced(Record *record, Proxy *proxy, Cell *cell) {
     if (!tell_tracer(proxy, 0))
         return NULL;
@@ -1373,6 +1410,12 @@ COLD static PyObject *record_begin_traced(Record *record, Proxy *proxy, Cell *ce
     if (resource != NULL && !tell_tracer(proxy, (long long)(uintptr_t)record)) {
         record_end(record, NULL);
         resource = NULL;
+    }
+    uint64_t exiting = cell->state->exiting;
+    if (resource != NULL && exiting != 0 && exiting != record->thread) {
+        lock(&record->stripe->lock);
+        record_isolate(record);
+        unlock(&record->stripe->lock);
     }
     return resource;
 }
@@ -1773,6 +1816,9 @@ static PyMethodDef core_methods[] = {
     {"trace", core_trace, METH_O, NULL},
     {"after_fork", core_after_fork, METH_NOARGS, NULL},
     {"is_inner", core_is_inner, METH_O, NULL},
+#if PY_VERSION_HEX < 0x030E0000
+    {"_at_exit", core_at_exit, METH_NOARGS, NULL},
+#endif
     {NULL, NULL, 0, NULL},
 };
 

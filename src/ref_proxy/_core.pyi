@@ -1,5 +1,6 @@
 """The types of both twins, `_core.c` and `_core_py.py`."""
 
+import sys
 from collections.abc import Callable
 from types import GenericAlias, TracebackType
 from typing import Any, Final, Generic, Literal, NoReturn, Self, TypeVar, final
@@ -62,6 +63,9 @@ def after_fork() -> None: ...
 # ---- Guarded calls ----
 
 def is_inner(value: object, /) -> bool: ...
+
+if sys.version_info < (3, 14):
+    def _at_exit() -> None: ...  # of the C twin alone
 
 class Handle:
     # Of the resource, from a Proxy; of something inner that it handed out, from the handle it came from, in a section.

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from ._backend import _C_API, BACKEND
 
 __all__ = ["get_include"]
+
+_known: list[bool] = []  # whether some extension uses it
 
 
 def get_include() -> str:
@@ -29,4 +32,11 @@ def _table() -> object:
             f"this extension needs the C interface of ref_proxy, which its C twin alone has, and what runs is {BACKEND!r}: "
             "install ref_proxy where there is a C compiler, and let REF_PROXY_BACKEND be 'auto' or 'c'"
         )
+    if sys.version_info < (3, 14) and not _known:
+        import atexit
+
+        from . import _core
+
+        _known.append(True)
+        atexit.register(_core._at_exit)
     return _C_API
