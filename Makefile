@@ -34,7 +34,7 @@ READY := $(VENV)/twins
 
 setup: $(READY)
 
-$(READY): pyproject.toml setup.py src/ref_proxy/_core.c .ci/set-up
+$(READY): pyproject.toml setup.py src/ref_proxy/_core.c src/ref_proxy/include/ref_proxy.h .ci/set-up
 	@.ci/set-up '$(PYTHON)' $(VENV)
 
 demo: $(READY)

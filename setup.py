@@ -12,6 +12,7 @@ strict = os.environ.get("REF_PROXY_STRICT") == "1"
 core = Extension(
     "ref_proxy._core",
     ["src/ref_proxy/_core.c"],
+    depends=["src/ref_proxy/include/ref_proxy.h"],
     optional=not strict,
     extra_compile_args=["-std=c11", "-Wall", "-Wextra", "-Werror"] if strict else [],
 )

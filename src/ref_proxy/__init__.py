@@ -17,6 +17,7 @@ True
 from . import aio as aio
 from . import srcu as srcu
 from ._backend import BACKEND, Proxy, Section
+from .capi import get_include
 from .device import Device
 from .dump import dump
 from .errors import Revoked, RevokeDeadlock, RevokeTimeout
@@ -36,6 +37,7 @@ __all__ = [
     "Revoked",
     "Section",
     "dump",
+    "get_include",
     "guarded",
 ]
 __version__ = "0.1.0"

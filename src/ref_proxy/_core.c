@@ -33,6 +33,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "include/ref_proxy.h"
+
 #ifdef PYPY_VERSION
 #error "PyPy runs the Python twin"
 #endif
@@ -113,6 +115,7 @@ static PyModuleDef core_module;
 /* ---- What there is ---- */
 
 typedef struct Publication Publication;
+typedef struct Record Record;
 typedef struct Section Section;
 typedef struct Cell Cell;
 
@@ -134,7 +137,7 @@ typedef struct {
     Lock lock;
     Publication *turned; /* the publication that `open` counts */
     size_t open;
-    Section *sections; /* newest first, of whatever publication */
+    Record *sections; /* newest first, of whatever publication */
     Spares spares;     /* used without the GIL, under the lock; with it there is one store a module */
 } Stripe;
 
@@ -149,6 +152,7 @@ typedef struct {
     Lock lock;   /* guards the tracer, and the list of cells */
     Cell *cells; /* all of them, for a forked child */
     unsigned long forks;
+    uint64_t exiting; /* 0, or the thread that ends the interpreter: see at_exit() */
 } State;
 
 struct Publication {
@@ -167,7 +171,7 @@ struct Cell {
     Publication *oldest;           /* retired and not complete, in order */
     unsigned long long number;     /* of the newest publication */
     Lock publishing;               /* guards the four above; `current` is read without it */
-    bool traced;                   /* for debugging: accesses to it are told of; constant */
+    bool traced;                   /* for debugging: accesses to it are told of; constant, until at_exit() */
     Cell *next, **previous;        /* in the module's list */
     unsigned long forks;           /* how many after_fork() has been through with this cell */
 #ifdef Py_GIL_DISABLED
@@ -184,20 +188,30 @@ typedef struct {
     ATOMIC(bool) closed;
 } Proxy;
 
+/* What a stripe knows of a section. Most are the first part of a Section, which Python made. Those of the C interface stand alone,
+ * where their users put them: on the stack of a C function as a rule. */
+struct Record {
+    ATOMIC(Publication *) publication; /* borrowed (4); NULL: refused, or ended; changed under the stripe's lock */
+    Stripe *stripe;            /* NULL: the access was refused */
+    Record *next, **previous;  /* in its stripe */
+    Proxy *proxy;
+    uint64_t thread; /* never used again, unlike `ident` */
+    unsigned long ident;
+    bool detached;
+    bool alone; /* of the C interface: the memory, and the reference to the proxy, are its user's */
+};
+
 struct Section {
     PyObject_HEAD
 #if WITH_BINDS
     vectorcallfunc call; /* section_call() */
 #endif
-    Section *next, **previous; /* in its stripe, or among the spares */
-    Stripe *stripe;            /* NULL: the access was refused */
-    ATOMIC(Publication *) publication; /* borrowed (4); NULL: refused, or ended; changed under the stripe's lock */
-    PyObject *gift; /* a reference for the first __enter__ to hand out without a lock: touched by none but the thread that made
-                       the section, and at the end of its memory */
-    Proxy *proxy;
-    uint64_t thread; /* never used again, unlike `ident` */
-    unsigned long ident;
-    bool detached;
+    Record record;
+    union {
+        PyObject *gift; /* a reference for the first __enter__ to hand out without a lock: touched by none but the thread that
+                           made the section, and at the end of its memory */
+        Section *spare; /* with the GIL, among the spares: the next of them */
+    };
     bool collected; /* finalised by the collector, which does that to an object once: so its memory is not used again */
 #ifdef Py_GIL_DISABLED
     ATOMIC(char) keeping; /* LOOSE, PARKED or SPARE */
@@ -252,18 +266,18 @@ static inline Stripe *stripe_of(Cell *cell, uint64_t thread) {
 #define SPARES_OF(cell, stripe) (&(cell)->state->spares)
 #endif
 
-static inline void link_section(Stripe *stripe, Section *section) {
-    section->next = stripe->sections;
-    section->previous = &stripe->sections;
-    if (unlikely(section->next != NULL))
-        section->next->previous = &section->next;
-    stripe->sections = section;
+static inline void link_record(Stripe *stripe, Record *record) {
+    record->next = stripe->sections;
+    record->previous = &stripe->sections;
+    if (unlikely(record->next != NULL))
+        record->next->previous = &record->next;
+    stripe->sections = record;
 }
 
-static inline void unlink_section(Section *section) {
-    *section->previous = section->next;
-    if (unlikely(section->next != NULL))
-        section->next->previous = section->previous;
+static inline void unlink_record(Record *record) {
+    *record->previous = record->next;
+    if (unlikely(record->next != NULL))
+        record->next->previous = record->previous;
 }
 
 /* Under the stripe's lock. The old publication has not been completed: its bias is taken off after every stripe was turned (3).
@@ -323,19 +337,30 @@ static void wake(Cell *cell) {
     PyErr_Restore(type, value, trace);
 }
 
-/* Make `section` a member of what is published. False, and nothing held, where nothing is. */
-static inline bool section_join(Section *section, Cell *cell, Stripe *stripe) {
+static inline void record_fill(Record *record, Proxy *proxy, PyThreadState *thread, bool alone) {
+    record->thread = thread->id;
+    record->ident = thread->thread_id;
+    record->detached = false;
+    record->alone = alone;
+    record->proxy = proxy;
+}
+
+/* Make the section a member of what is published, and return that. NULL, and nothing held, where nothing is. */
+static inline Publication *record_join(Record *record, Cell *cell, Stripe *stripe) {
     Publication *publication = load(&cell->current); /* [LOAD], under the stripe's lock: (1) */
     if (unlikely(publication == NULL))
-        return false;
+        return NULL;
     if (unlikely(stripe->turned != publication))
         turn(stripe, publication); /* (2) */
     stripe->open++;
-    link_section(stripe, section); /* [JOIN] */
-    section->stripe = stripe;
-    store(&section->publication, publication);
-    section->gift = Py_NewRef(publication->resource);
-    return true;
+    link_record(stripe, record); /* [JOIN] */
+    record->stripe = stripe;
+    store(&record->publication, publication);
+    return publication;
+}
+
+static inline Section *section_of(Record *record) {
+    return (Section *)((char *)record - offsetof(Section, record));
 }
 
 static inline PyObject *take_gift(Section *section) {
@@ -370,31 +395,37 @@ COLD static void last_one_out(Cell *cell, Publication *publication) {
     Py_DECREF(cell);
 }
 
-/* True for the one call that ended it. */
-static HOT bool section_end(Section *section) {
-    Stripe *stripe = section->stripe;
+/* True for the one call that ended it. `section`: what the record is part of; NULL where it stands alone. */
+static HOT bool record_end(Record *record, Section *section) {
+    Stripe *stripe = record->stripe;
     if (unlikely(stripe == NULL))
         return false;
     lock(&stripe->lock);
-    Publication *publication = load(&section->publication);
+    Publication *publication = load(&record->publication);
     if (unlikely(publication == NULL)) {
         unlock(&stripe->lock);
         return false;
     }
-    unlink_section(section); /* [LEAVE] */
-    store(&section->publication, NULL);
-    spares_park(stripe, section);
+    if (section == NULL && unlikely(*record->previous != record))
+        Py_FatalError("an open ref_proxy_section was moved, copied or overwritten: it must stay where it was when it began");
+    unlink_record(record); /* [LEAVE] */
+    store(&record->publication, NULL);
+    if (section != NULL)
+        spares_park(stripe, section);
     bool counted_here = publication == stripe->turned;
     if (likely(counted_here))
         stripe->open--;
     unlock(&stripe->lock);
 
     /* From here on the publication may be complete, and gone, unless this section was counted in its `left`. */
-    Py_XDECREF(take_gift(section));
+    if (section != NULL)
+        Py_XDECREF(take_gift(section));
     if (unlikely(!counted_here) && drop_is_last(&publication->left)) /* [COUNT] after [LEAVE]: (3), (5) */
-        last_one_out(section->proxy->cell, publication);
+        last_one_out(record->proxy->cell, publication);
     return true;
 }
+
+static HOT bool section_end(Section *section) { return record_end(&section->record, section); }
 
 /* Put `fresh`, or nothing (NULL), in the place of what is published. Returns a reference to the resource that was, and in
  * `*number` which publication that is; or NULL, without an exception: denied already, and `fresh` is still the caller's. */
@@ -455,7 +486,7 @@ COLD static PyObject *complain(Proxy *proxy, PyObject *error, const char *format
 
 static int section_traverse(Section *self, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(self));
-    Py_VISIT(self->proxy);
+    Py_VISIT(self->record.proxy);
     Py_VISIT(self->gift);
     return 0; /* no tp_clear: a cycle through a section also goes through something that can be cleared */
 }
@@ -488,7 +519,7 @@ static inline void spares_give(Spares *Py_UNUSED(spares), Section *section) {
 static inline Section *spares_take(Spares *spares) {
     Section *section = spares->first;
     if (section != NULL) {
-        spares->first = section->next;
+        spares->first = section->spare;
         spares->count--;
     }
     return section;
@@ -499,7 +530,7 @@ static inline void spares_give(Spares *spares, Section *section) {
         section_free(section);
         return;
     }
-    section->next = spares->first;
+    section->spare = spares->first;
     spares->first = section;
     spares->count++;
 }
@@ -529,13 +560,13 @@ static inline long long token_of(Section *section) { return (long long)(uintptr_
 COLD static void section_was_dropped(Section *self) {
     PyObject *type, *value, *trace;
     PyErr_Fetch(&type, &value, &trace);
-    PyObject *who = describe(self->proxy);
-    if (who == NULL || (self->proxy->cell->traced && !tell_tracer(self->proxy, -token_of(self))) ||
+    PyObject *who = describe(self->record.proxy);
+    if (who == NULL || (self->record.proxy->cell->traced && !tell_tracer(self->record.proxy, -token_of(self))) ||
         PyErr_WarnFormat(PyExc_ResourceWarning, 1,
                          "the section of %U, opened by thread %lu, was dropped while open and has been ended: "
                          "use it in a `with`, or call end()",
-                         who, self->ident) < 0)
-        PyErr_WriteUnraisable((PyObject *)self->proxy);
+                         who, self->record.ident) < 0)
+        PyErr_WriteUnraisable((PyObject *)self->record.proxy);
     Py_XDECREF(who);
     PyErr_Restore(type, value, trace);
 }
@@ -548,20 +579,20 @@ COLD static void section_drop(Section *self) {
 /* By the collector: while all that waking and releasing needs is still whole. */
 static void section_finalize(Section *self) {
     self->collected = true;
-    if (load(&self->publication) != NULL)
+    if (load(&self->record.publication) != NULL)
         section_drop(self);
 }
 
 static void section_dealloc(Section *self) {
     PyObject_GC_UnTrack(self);
-    Proxy *proxy = self->proxy;
-    Stripe *stripe = self->stripe;
+    Proxy *proxy = self->record.proxy;
+    Stripe *stripe = self->record.stripe;
     if (unlikely(stripe == NULL)) {
         section_free(self);
         Py_DECREF(proxy);
         return;
     }
-    if (unlikely(load(&self->publication) != NULL))
+    if (unlikely(load(&self->record.publication) != NULL))
         section_drop(self);
     Py_XDECREF(self->gift);
     spares_give(SPARES_OF(proxy->cell, stripe), self);
@@ -569,12 +600,12 @@ static void section_dealloc(Section *self) {
 }
 
 static PyObject *section_repr(Section *self) {
-    PyObject *who = describe(self->proxy), *repr = NULL;
+    PyObject *who = describe(self->record.proxy), *repr = NULL;
     const char *state = "refused";
-    if (self->stripe != NULL) {
-        lock(&self->stripe->lock);
-        state = load(&self->publication) == NULL ? "ended" : "open";
-        unlock(&self->stripe->lock);
+    if (self->record.stripe != NULL) {
+        lock(&self->record.stripe->lock);
+        state = load(&self->record.publication) == NULL ? "ended" : "open";
+        unlock(&self->record.stripe->lock);
     }
     if (who != NULL)
         repr = PyUnicode_FromFormat("<ref_proxy.Section of %U, %s>", who, state);
@@ -583,23 +614,23 @@ static PyObject *section_repr(Section *self) {
 }
 
 static PyObject *section_resource(Section *self, void *Py_UNUSED(closure)) {
-    Stripe *stripe = self->stripe;
+    Stripe *stripe = self->record.stripe;
     if (stripe == NULL)
         Py_RETURN_NONE;
     PyObject *resource = NULL;
     lock(&stripe->lock); /* else it could be ended, and the resource be gone, between the look and the new reference */
-    Publication *publication = load(&self->publication);
+    Publication *publication = load(&self->record.publication);
     if (publication != NULL)
         resource = Py_NewRef(publication->resource);
     unlock(&stripe->lock);
     if (resource == NULL)
-        complain(self->proxy, PyExc_ValueError, "the section of %U has ended: the resource may be used only inside it");
+        complain(self->record.proxy, PyExc_ValueError, "the section of %U has ended: the resource may be used only inside it");
     return resource;
 }
 
 static PyObject *section_enter(Section *self, PyObject *Py_UNUSED(ignored)) {
     /* Ended by another thread: its gift is still there, but not to be had any more. */
-    PyObject *resource = unlikely(load(&self->publication) == NULL) ? NULL : take_gift(self);
+    PyObject *resource = unlikely(load(&self->record.publication) == NULL) ? NULL : take_gift(self);
     return resource != NULL ? resource : section_resource(self, NULL);
 }
 
@@ -665,15 +696,18 @@ static void special_dealloc(PyObject *self) {
 
 /* In the class of sections. */
 static int special_put(PyTypeObject *special, PyTypeObject *sections, const char *name) {
-    PyObject *method = PyDict_GetItemString(sections->tp_dict, name);
-    Special *self = (Special *)special->tp_alloc(special, 0);
-    if (self == NULL)
-        return -1;
-    self->call = special_call;
-    self->method = Py_NewRef(method);
-    int failed = PyDict_SetItemString(sections->tp_dict, name, (PyObject *)self);
-    Py_DECREF(self);
-    PyType_Modified(sections);
+    PyObject *key = PyUnicode_InternFromString(name);
+    PyObject *method = key == NULL ? NULL : PyDict_GetItemWithError(sections->tp_dict, key);
+    Special *self = method == NULL ? NULL : (Special *)special->tp_alloc(special, 0);
+    int failed = -1;
+    if (self != NULL) {
+        self->call = special_call;
+        self->method = Py_NewRef(method);
+        failed = PyDict_SetItem(sections->tp_dict, key, (PyObject *)self);
+        PyType_Modified(sections);
+    }
+    Py_XDECREF(self);
+    Py_XDECREF(key);
     return failed;
 }
 #endif
@@ -683,16 +717,24 @@ static PyObject *section_end_method(Section *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+/* Whether it is open. */
+static bool record_detach(Record *record) {
+    Stripe *stripe = record->stripe;
+    if (stripe == NULL)
+        return false;
+    lock(&stripe->lock);
+    bool open = load(&record->publication) != NULL;
+    record->detached = record->detached || open;
+    unlock(&stripe->lock);
+    return open;
+}
+
 static PyObject *section_detach(Section *self, PyObject *Py_UNUSED(ignored)) {
     PyObject *resource = section_resource(self, NULL); /* raises where the section has ended */
     if (resource == NULL)
         return NULL;
     Py_DECREF(resource);
-    if (self->stripe != NULL) {
-        lock(&self->stripe->lock);
-        self->detached = true;
-        unlock(&self->stripe->lock);
-    }
+    (void)record_detach(&self->record);
     Py_RETURN_NONE;
 }
 
@@ -715,18 +757,18 @@ static HOT Section *section_begin(Proxy *self, Cell *cell) {
 #endif
         lock(&stripe->lock);
     }
-    section->thread = thread->id;
-    section->ident = thread->thread_id;
-    section->detached = section->collected = false;
+    record_fill(&section->record, self, thread, false);
+    section->collected = false;
 #ifdef Py_GIL_DISABLED
     store(&section->keeping, LOOSE);
 #endif
-    section->proxy = self;
-    bool granted = section_join(section, cell, stripe);
+    Publication *publication = record_join(&section->record, cell, stripe);
+    if (likely(publication != NULL))
+        section->gift = Py_NewRef(publication->resource);
     unlock(&stripe->lock);
-    if (unlikely(!granted)) {
-        section->stripe = NULL;
-        store(&section->publication, NULL);
+    if (unlikely(publication == NULL)) {
+        section->record.stripe = NULL;
+        store(&section->record.publication, NULL);
         section->gift = NULL;
     }
     Py_INCREF(self);
@@ -740,7 +782,7 @@ COLD static Section *section_begin_traced(Proxy *self, Cell *cell) {
     if (!tell_tracer(self, 0))
         return NULL;
     Section *section = section_begin(self, cell);
-    if (section != NULL && section->stripe != NULL && !tell_tracer(self, token_of(section))) {
+    if (section != NULL && section->record.stripe != NULL && !tell_tracer(self, token_of(section))) {
         section_end(section);
         Py_CLEAR(section);
     }
@@ -761,13 +803,17 @@ static PyObject *proxy_try_access(Proxy *self, PyObject *Py_UNUSED(ignored)) {
     return (PyObject *)proxy_open(self);
 }
 
-static PyObject *proxy_access(Proxy *self, PyObject *Py_UNUSED(ignored)) {
-    Section *section = proxy_open(self);
-    if (likely(section == NULL || section->stripe != NULL))
-        return (PyObject *)section;
-    Py_DECREF(section);
+COLD static PyObject *proxy_refuse(Proxy *self) {
     return complain(self, self->cell->state->revoked,
                     "%U was refused: the resource is revoked; drop this proxy and get one from the next provider");
+}
+
+static PyObject *proxy_access(Proxy *self, PyObject *Py_UNUSED(ignored)) {
+    Section *section = proxy_open(self);
+    if (likely(section == NULL || section->record.stripe != NULL))
+        return (PyObject *)section;
+    Py_DECREF(section);
+    return proxy_refuse(self);
 }
 
 static PyObject *proxy_close(Proxy *self, PyObject *Py_UNUSED(ignored)) {
@@ -846,7 +892,7 @@ static PyObject *cell_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     self->one.turned = publication;
     store(&self->current, publication);
     lock(&state->lock);
-    self->traced = state->tracer != NULL;
+    self->traced = state->tracer != NULL || state->exiting != 0;
     self->forks = state->forks;
     self->next = state->cells;
     self->previous = &state->cells;
@@ -953,22 +999,23 @@ typedef struct {
     Proxy *proxy;
     unsigned long ident;
     bool mine, detached;
-    void *section; /* for its id() */
-} Record;
+    void *token; /* a Section's id(); of one that stands alone its address, where no object is */
+} Entry;
 
-/* Copies out up to `room` records, with a reference each, and returns how many there are. Nothing is allocated under a lock. */
-static size_t cell_copy_sections(Cell *self, unsigned long long first, unsigned long long last, Record *records, size_t room) {
+/* Copies out up to `room` sections, with a reference each, and returns how many there are. Nothing is allocated under a lock. */
+static size_t cell_copy_sections(Cell *self, unsigned long long first, unsigned long long last, Entry *entries, size_t room) {
     size_t count = 0;
     uint64_t here = PyThreadState_Get()->id;
     lock(&self->publishing);
     FOR_EACH_STRIPE(self, stripe) {
         lock(&stripe->lock);
-        for (Section *s = stripe->sections; s != NULL; s = s->next) {
-            unsigned long long number = load(&s->publication)->number;
+        for (Record *r = stripe->sections; r != NULL; r = r->next) {
+            unsigned long long number = load(&r->publication)->number;
             if (number < first || number > last)
                 continue;
             if (count < room)
-                records[count] = (Record){(Proxy *)Py_NewRef(s->proxy), s->ident, s->thread == here, s->detached, s};
+                entries[count] = (Entry){(Proxy *)Py_NewRef(r->proxy), r->ident, r->thread == here, r->detached,
+                                         r->alone ? (void *)r : section_of(r)};
             count++;
         }
         unlock(&stripe->lock);
@@ -985,18 +1032,18 @@ static PyObject *cell_sections(Cell *self, PyObject *args) {
     if (count == 0)
         return PyList_New(0);
     room = count;
-    Record *records = PyMem_New(Record, room);
-    if (records == NULL)
+    Entry *entries = PyMem_New(Entry, room);
+    if (entries == NULL)
         return PyErr_NoMemory();
-    count = cell_copy_sections(self, first, last, records, room);
+    count = cell_copy_sections(self, first, last, entries, room);
     if (count > room)
         count = room; /* those that began meanwhile are left out, as if they had begun a moment later */
     PyObject *list = PyList_New((Py_ssize_t)count);
     for (size_t i = 0; i < count; i++) {
-        Record *r = &records[count - 1 - i]; /* a stripe has its newest first */
+        Entry *e = &entries[count - 1 - i]; /* a stripe has its newest first */
         if (list != NULL) {
-            PyObject *item = Py_BuildValue("OkNNN", r->proxy, r->ident, PyBool_FromLong(r->mine), PyBool_FromLong(r->detached),
-                                           PyLong_FromVoidPtr(r->section));
+            PyObject *item = Py_BuildValue("OkNNN", e->proxy, e->ident, PyBool_FromLong(e->mine), PyBool_FromLong(e->detached),
+                                           PyLong_FromVoidPtr(e->token));
             if (item == NULL)
                 Py_CLEAR(list);
             else
@@ -1004,8 +1051,8 @@ static PyObject *cell_sections(Cell *self, PyObject *args) {
         }
     }
     for (size_t i = 0; i < count; i++)
-        Py_DECREF(records[i].proxy);
-    PyMem_Free(records);
+        Py_DECREF(entries[i].proxy);
+    PyMem_Free(entries);
     return list;
 }
 
@@ -1108,7 +1155,7 @@ static HOT Section *handle_begin(Handle *self, PyObject **target) {
     *target = self->inner;
     if (likely(self->inner == NULL))
         *target = section->gift;
-    else if (load(&section->publication)->number != self->number) {
+    else if (load(&section->record.publication)->number != self->number) {
         section_end(section);
         Py_DECREF(section);
         handle_complain(self, self->proxy->cell->state->revoked,
@@ -1167,11 +1214,11 @@ static PyObject *handle_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         self->proxy = (Proxy *)Py_NewRef(parent->proxy);
         self->root = (Handle *)Py_NewRef(parent->root != NULL ? parent->root : parent);
         self->inner = Py_NewRef(inner);
-        if (section->stripe != NULL) {
-            lock(&section->stripe->lock); /* else it could be ended, and the publication be gone, in the middle of this */
-            Publication *publication = load(&section->publication);
+        if (section->record.stripe != NULL) {
+            lock(&section->record.stripe->lock); /* else it could be ended, and the publication be gone, in the middle of this */
+            Publication *publication = load(&section->record.publication);
             self->number = publication == NULL ? 0 : publication->number;
-            unlock(&section->stripe->lock);
+            unlock(&section->record.stripe->lock);
         }
     }
     self->withs = PyDict_New();
@@ -1372,9 +1419,137 @@ static PyObject *method_repr(Method *self) {
     return PyUnicode_FromFormat("<ref_proxy._core.Method %R>", self->name);
 }
 
+/* ---- The C interface: `include/ref_proxy.h` says what it promises ---- */
+
+_Static_assert(sizeof(Record) <= sizeof(ref_proxy_section), "a record has room in what users of the C interface keep for it");
+_Static_assert(_Alignof(Record) <= _Alignof(ref_proxy_section), "and is aligned there");
+
+/* The type is final, and no other has this function: so no state of the interpreter's is needed to know it. */
+static inline bool is_proxy(PyObject *object) {
+    return Py_TYPE(object)->tp_dealloc == (destructor)proxy_dealloc;
+}
+
+static int capi_is_proxy(PyObject *object) {
+    return is_proxy(object);
+}
+
+/* What is published, borrowed while the section is open; NULL, without an exception: nothing is. */
+static HOT PyObject *record_begin(Record *record, Proxy *proxy, Cell *cell) {
+    PyThreadState *thread = PyThreadState_Get();
+    Stripe *stripe = stripe_of(cell, thread->id);
+    record_fill(record, proxy, thread, true);
+    lock(&stripe->lock);
+    Publication *publication = record_join(record, cell, stripe);
+    unlock(&stripe->lock);
+    return likely(publication != NULL) ? publication->resource : NULL;
+}
+
+/* Take it out of its stripe, and leave it counted: nobody comes by there any more, and what it holds is never released under it. It
+ * may still be ended. Under the stripe's lock. */
+static void record_isolate(Record *record) {
+    unlink_record(record);
+    record->next = record;
+    record->previous = &record->next;
+}
+
+/* A thread that is a daemon may be in a section when the interpreter ends. Before 3.14 it is ended itself as soon as it comes back to
+ * Python, and its stack goes, with the record on it. (Since 3.14 it hangs, and the stack stays.) So these records are isolated before
+ * it comes to that, and those that such a thread still begins are isolated at once. */
+#if PY_VERSION_HEX < 0x030E0000
+static PyObject *core_at_exit(PyObject *module, PyObject *Py_UNUSED(ignored)) {
+    State *state = PyModule_GetState(module);
+    uint64_t here = PyThreadState_Get()->id;
+    lock(&state->lock);
+    state->exiting = here;
+    for (Cell *cell = state->cells; cell != NULL; cell = cell->next) {
+        cell->traced = true; /* it goes the slow way from now on */
+        lock(&cell->publishing);
+        FOR_EACH_STRIPE(cell, stripe) {
+            lock(&stripe->lock);
+            for (Record *r = stripe->sections, *next; r != NULL; r = next) {
+                next = r->next;
+                if (r->alone && r->thread != here)
+                    record_isolate(r);
+            }
+            unlock(&stripe->lock);
+        }
+        unlock(&cell->publishing);
+    }
+    unlock(&state->lock);
+    Py_RETURN_NONE;
+}
+#endif
+
+/* As record_begin(). NULL, with an exception, also where the tracer raised. */
+COLD static PyObject *record_begin_traced(Record *record, Proxy *proxy, Cell *cell) {
+    if (!tell_tracer(proxy, 0))
+        return NULL;
+    PyObject *resource = record_begin(record, proxy, cell);
+    if (resource != NULL && !tell_tracer(proxy, (long long)(uintptr_t)record)) {
+        record_end(record, NULL);
+        resource = NULL;
+    }
+    uint64_t exiting = cell->state->exiting;
+    if (resource != NULL && exiting != 0 && exiting != record->thread) {
+        lock(&record->stripe->lock);
+        record_isolate(record);
+        unlock(&record->stripe->lock);
+    }
+    return resource;
+}
+
+COLD static void capi_complain(PyObject *object, Record *record) {
+    if (!is_proxy(object))
+        PyErr_Format(PyExc_TypeError, "an access needs a Proxy, made by provider.proxy(), not a %s", Py_TYPE(object)->tp_name);
+    else if (load(&((Proxy *)object)->closed))
+        complain((Proxy *)object, PyExc_ValueError, "%U is closed: get another one from the provider");
+    else if (load(&record->publication) != NULL)
+        complain((Proxy *)object, PyExc_ValueError,
+                 "an access of %U was given a ref_proxy_section that is open: end it first, or use another one, and begin with "
+                 "REF_PROXY_SECTION_INIT");
+}
+
+static HOT PyObject *capi_begin(PyObject *object, Record *record) {
+    Proxy *proxy = (Proxy *)object;
+    if (unlikely(!is_proxy(object) || load(&proxy->closed) || load(&record->publication) != NULL)) {
+        capi_complain(object, record);
+        return NULL;
+    }
+    Cell *cell = proxy->cell;
+    return unlikely(cell->traced) ? record_begin_traced(record, proxy, cell) : record_begin(record, proxy, cell);
+}
+
+static PyObject *capi_access(PyObject *object, ref_proxy_section *section) {
+    PyObject *resource = capi_begin(object, (Record *)section);
+    if (unlikely(resource == NULL) && !PyErr_Occurred())
+        proxy_refuse((Proxy *)object);
+    return resource;
+}
+
+static int capi_try_access(PyObject *object, ref_proxy_section *section, PyObject **resource) {
+    *resource = capi_begin(object, (Record *)section);
+    return likely(*resource != NULL) ? 1 : PyErr_Occurred() ? -1 : 0;
+}
+
+static void capi_end(ref_proxy_section *section) {
+    record_end((Record *)section, NULL);
+}
+
+static int capi_detach(ref_proxy_section *section) {
+    if (record_detach((Record *)section))
+        return 0;
+    PyErr_SetString(PyExc_ValueError, "this ref_proxy_section is not open: there is nothing for another thread to end");
+    return -1;
+}
+
+static const ref_proxy_api capi = {
+    REF_PROXY_ABI, sizeof(ref_proxy_api), capi_is_proxy, capi_access, capi_try_access, capi_end, capi_detach,
+};
+
 /* ---- After a fork ---- */
 
-/* [PURGE] The child is alone: the sections of all other threads are ended, whoever held a lock is gone, and nobody waits.
+/* [PURGE] The child is alone: the sections of all other threads are ended, whoever held a lock is gone, and nobody waits. (Those
+ * that stand alone lie on stacks that nobody runs on any more. Their memory is still as it was: a child gets all of it.)
  * Returns the publications that this completed, linked by `newer`. */
 static Publication *cell_purge(Cell *cell, uint64_t here) {
     Publication *completed = NULL;
@@ -1388,13 +1563,13 @@ static Publication *cell_purge(Cell *cell, uint64_t here) {
             stripe->spares.first = NULL;
         }
 #endif
-        for (Section *s = stripe->sections, *next; s != NULL; s = next) {
-            next = s->next;
-            if (s->thread == here)
+        for (Record *r = stripe->sections, *next; r != NULL; r = next) {
+            next = r->next;
+            if (r->thread == here)
                 continue;
-            Publication *publication = load(&s->publication);
-            unlink_section(s);
-            store(&s->publication, NULL);
+            Publication *publication = load(&r->publication);
+            unlink_record(r);
+            store(&r->publication, NULL);
             if (publication == stripe->turned)
                 stripe->open--;
             else if (drop_is_last(&publication->left)) {
@@ -1709,6 +1884,10 @@ static int core_exec(PyObject *module) {
     Py_DECREF(errors);
     if (state->revoked == NULL)
         return -1;
+    PyObject *table = PyCapsule_New((void *)&capi, "ref_proxy._core._C_API", NULL);
+    if (PyModule_AddObjectRef(module, "_C_API", table) < 0) /* also where there is none */
+        return -1;
+    Py_DECREF(table);
     return PyModule_AddStringConstant(module, "BACKEND", "c");
 }
 
@@ -1752,6 +1931,9 @@ static PyMethodDef core_methods[] = {
     {"trace", core_trace, METH_O, NULL},
     {"after_fork", core_after_fork, METH_NOARGS, NULL},
     {"is_inner", core_is_inner, METH_O, NULL},
+#if PY_VERSION_HEX < 0x030E0000
+    {"_at_exit", core_at_exit, METH_NOARGS, NULL},
+#endif
     {NULL, NULL, 0, NULL},
 };
 

@@ -1,5 +1,6 @@
 """The types of both twins, `_core.c` and `_core_py.py`."""
 
+import sys
 from collections.abc import Callable
 from types import GenericAlias, TracebackType
 from typing import Any, Final, Generic, Literal, NoReturn, Self, TypeVar, final
@@ -7,6 +8,7 @@ from typing import Any, Final, Generic, Literal, NoReturn, Self, TypeVar, final
 _T_co = TypeVar("_T_co", covariant=True)
 
 BACKEND: Final[Literal["c", "py"]]
+_C_API: object  # a capsule; None in the Python twin
 
 @final
 class Cell:
@@ -61,6 +63,9 @@ def after_fork() -> None: ...
 # ---- Guarded calls ----
 
 def is_inner(value: object, /) -> bool: ...
+
+if sys.version_info < (3, 14):
+    def _at_exit() -> None: ...  # of the C twin alone
 
 class Handle:
     # Of the resource, from a Proxy; of something inner that it handed out, from the handle it came from, in a section.

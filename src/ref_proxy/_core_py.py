@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 __all__ = ["BACKEND", "Cell", "Handle", "Method", "Proxy", "Section", "after_fork", "is_inner", "trace"]
 
 BACKEND = "py"
+_C_API = None  # what C code calls is C
 
 
 class _Thread:

@@ -24,6 +24,7 @@ FLOORS = {
     "tasks": 1,
     "_backend": 2,
     "report": 2,
+    "capi": 3,
     "alarm": 3,
     "loops": 3,
     "srcu": 3,

@@ -89,6 +89,9 @@ def test_with_a_compiler_the_c_twin_is_installed(source: Path, tmp_path: Path) -
     assert (backend(python, "auto"), backend(python, "c"), backend(python, "py")) == ("c", "c", "py")
     [where] = {path.parent for path in (tmp_path / "venv").rglob("ref_proxy/__init__.py")}
     assert {"py.typed", "_core.pyi"} <= {path.name for path in where.iterdir()}
+    include = run(python, "-c", "import ref_proxy; print(ref_proxy.get_include())").stdout.strip()
+    assert Path(include) == where / "include"
+    assert Path(include, "ref_proxy.h").read_bytes() == (source / "src" / "ref_proxy" / "include" / "ref_proxy.h").read_bytes()
 
 
 def test_in_development_a_c_twin_that_does_not_build_is_an_error(source: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ PROMISED = {
     "Blocker": [],
     "Device": ["provide", "add_action", "add_action_or_reset", "attach", "remove", "aremove", "__enter__", "__exit__"],
     "dump": [],
+    "get_include": [],
     "Provider": [
         "proxy",
         "state",

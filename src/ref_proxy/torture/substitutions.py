@@ -76,14 +76,15 @@ SUBSTITUTIONS: dict[str, Substitution] = {
         True,
         (
             (
-                "section_join(Section *section, Cell *cell, Stripe *stripe) {\n" + _LOAD,
-                "section_join(Section *section, Publication *publication, Stripe *stripe) {\n",
+                "record_join(Record *record, Cell *cell, Stripe *stripe) {\n" + _LOAD,
+                "record_join(Record *record, Publication *publication, Stripe *stripe) {\n",
             ),
             (
                 "    lock(&stripe->lock);\n    Section *section = spares_take",
                 "    Publication *early = load(&cell->current);\n    lock(&stripe->lock);\n    Section *section = spares_take",
             ),
-            ("section_join(section, cell, stripe)", "section_join(section, early, stripe)"),
+            ("record_join(&section->record, cell, stripe)", "record_join(&section->record, early, stripe)"),
+            ("record_join(record, cell, stripe)", "record_join(record, load(&cell->current), stripe)"),
         ),
     ),
     "stripe-not-turned": Substitution(
@@ -97,10 +98,10 @@ SUBSTITUTIONS: dict[str, Substitution] = {
         (
             (
                 (
-                    "    Publication *publication = load(&section->publication);\n    if (unlikely(publication == NULL)) {\n"
-                    "        unlock(&stripe->lock);\n        return false;\n    }\n    unlink_section(section);"
+                    "    if (unlikely(publication == NULL)) {\n        unlock(&stripe->lock);\n        return false;\n    }\n"
+                    "    if (section == NULL &&"
                 ),
-                "    Publication *publication = load(&section->publication);\n    unlink_section(section);",
+                "    if (section == NULL &&",
             ),
         ),
     ),
@@ -119,8 +120,8 @@ SUBSTITUTIONS: dict[str, Substitution] = {
         False,
         (
             (
-                "    if (unlikely(load(&self->publication) != NULL))\n        section_drop(self);\n    Py_XDECREF(self->gift);",
-                "    Py_XDECREF(self->gift);",
+                "    if (unlikely(load(&self->record.publication) != NULL))\n        section_drop(self);\n    Py_XDECREF(",
+                "    Py_XDECREF(",
             ),
         ),
     ),
@@ -129,8 +130,8 @@ SUBSTITUTIONS: dict[str, Substitution] = {
         False,
         (
             (
-                "            if (s->thread == here)\n                continue;\n",
-                "            if (s->thread == here || s->thread != here)\n                continue;\n",
+                "            if (r->thread == here)\n                continue;\n",
+                "            if (r->thread == here || r->thread != here)\n                continue;\n",
             ),
         ),
     ),
@@ -149,9 +150,9 @@ def build(name: str, folder: Path) -> Path:
     changed, built = folder / SOURCE.name, folder / f"_core{sysconfig.get_config_var('EXT_SUFFIX')}"
     changed.write_text(source, encoding="utf-8")
     compiler = shlex.split(sysconfig.get_config_var("CC") or "cc")
-    flags = ["-shared", "-fPIC", "-std=c11", "-O2", f"-I{sysconfig.get_path('include')}", str(changed), "-o", str(built)]
+    flags = ["-shared", "-fPIC", "-std=c11", "-O2", f"-I{sysconfig.get_path('include')}", f"-I{SOURCE.parent}"]
     try:
-        done = subprocess.run([*compiler, *flags], capture_output=True, text=True, check=False)
+        done = subprocess.run([*compiler, *flags, str(changed), "-o", str(built)], capture_output=True, text=True, check=False)
     except OSError as error:
         raise Unfit(f"there is no C compiler: {error}") from error
     if done.returncode:
