@@ -213,6 +213,7 @@ struct Section {
         Section *spare; /* with the GIL, among the spares: the next of them */
     };
     bool collected; /* finalised by the collector, which does that to an object once: so its memory is not used again */
+    bool lent;      /* no object yet: a guarded call's own, see section_lend() */
 #ifdef Py_GIL_DISABLED
     ATOMIC(char) keeping; /* LOOSE, PARKED or SPARE */
 #endif
@@ -740,8 +741,12 @@ static PyObject *section_detach(Section *self, PyObject *Py_UNUSED(ignored)) {
 
 /* ---- Proxy ---- */
 
-/* A section, open or refused. NULL, with an exception: there is no memory. */
-static HOT Section *section_begin(Proxy *self, Cell *cell) {
+/* A section, open or refused. NULL, with an exception: there is no memory.
+ *
+ * `lend`: if memory is at hand, and the access is granted, leave it at that. Such a section is no object yet, and takes no reference
+ * to the resource or the proxy, for whose counts threads would fight: section_adopt() makes it one, or section_return() ends it. The
+ * caller keeps the proxy, and lets nobody see it. (On the C stack it would be as fast, and be overwritten where greenlets move that.) */
+static HOT Section *section_open(Proxy *self, Cell *cell, bool lend) {
     PyThreadState *thread = PyThreadState_Get();
     Stripe *stripe = stripe_of(cell, thread->id);
     lock(&stripe->lock);
@@ -763,19 +768,42 @@ static HOT Section *section_begin(Proxy *self, Cell *cell) {
     store(&section->keeping, LOOSE);
 #endif
     Publication *publication = record_join(&section->record, cell, stripe);
-    if (likely(publication != NULL))
-        section->gift = Py_NewRef(publication->resource);
+    section->lent = lend && used && publication != NULL;
+    section->gift = section->lent || publication == NULL ? NULL : Py_NewRef(publication->resource);
     unlock(&stripe->lock);
     if (unlikely(publication == NULL)) {
         section->record.stripe = NULL;
         store(&section->record.publication, NULL);
-        section->gift = NULL;
     }
-    Py_INCREF(self);
-    if (likely(used))
-        _Py_NewReference((PyObject *)section);
-    PyObject_GC_Track(section);
+    if (!section->lent) {
+        Py_INCREF(self);
+        if (likely(used))
+            _Py_NewReference((PyObject *)section);
+        PyObject_GC_Track(section);
+    }
     return section;
+}
+
+static HOT Section *section_begin(Proxy *self, Cell *cell) { return section_open(self, cell, false); }
+
+/* Make one that was lent an object, for others to hold. */
+static void section_adopt(Section *section) {
+    if (!section->lent)
+        return;
+    section->lent = false;
+    section->gift = Py_NewRef(load(&section->record.publication)->resource);
+    Py_INCREF(section->record.proxy);
+    _Py_NewReference((PyObject *)section);
+    PyObject_GC_Track(section);
+}
+
+/* End a section that nobody else has seen, and let go of it. */
+static HOT void section_return(Section *section) {
+    section_end(section);
+    if (section->lent)
+        spares_give(SPARES_OF(section->record.proxy->cell, section->record.stripe), section);
+    else
+        Py_DECREF(section);
 }
 
 COLD static Section *section_begin_traced(Proxy *self, Cell *cell) {
@@ -790,17 +818,17 @@ COLD static Section *section_begin_traced(Proxy *self, Cell *cell) {
 }
 
 /* The same. NULL, with an exception, also where the proxy is closed, or the tracer raised. */
-static HOT Section *proxy_open(Proxy *self) {
+static HOT Section *proxy_open(Proxy *self, bool lend) {
     if (unlikely(load(&self->closed))) {
         complain(self, PyExc_ValueError, "%U is closed: get another one from the provider");
         return NULL;
     }
     Cell *cell = self->cell;
-    return unlikely(cell->traced) ? section_begin_traced(self, cell) : section_begin(self, cell);
+    return unlikely(cell->traced) ? section_begin_traced(self, cell) : section_open(self, cell, lend);
 }
 
 static PyObject *proxy_try_access(Proxy *self, PyObject *Py_UNUSED(ignored)) {
-    return (PyObject *)proxy_open(self);
+    return (PyObject *)proxy_open(self, false);
 }
 
 COLD static PyObject *proxy_refuse(Proxy *self) {
@@ -808,12 +836,17 @@ COLD static PyObject *proxy_refuse(Proxy *self) {
                     "%U was refused: the resource is revoked; drop this proxy and get one from the next provider");
 }
 
-static PyObject *proxy_access(Proxy *self, PyObject *Py_UNUSED(ignored)) {
-    Section *section = proxy_open(self);
+/* Open. NULL, with an exception: refused, too. */
+static HOT Section *proxy_grant(Proxy *self, bool lend) {
+    Section *section = proxy_open(self, lend);
     if (likely(section == NULL || section->record.stripe != NULL))
-        return (PyObject *)section;
+        return section;
     Py_DECREF(section);
-    return proxy_refuse(self);
+    return (Section *)proxy_refuse(self);
+}
+
+static PyObject *proxy_access(Proxy *self, PyObject *Py_UNUSED(ignored)) {
+    return (PyObject *)proxy_grant(self, false);
 }
 
 static PyObject *proxy_close(Proxy *self, PyObject *Py_UNUSED(ignored)) {
@@ -1143,21 +1176,19 @@ COLD static void handle_complain(Handle *self, PyObject *error, const char *form
     Py_XDECREF(args);
 }
 
-/* An open section; or NULL, with an exception. While it is open `*target` is there, without a reference. */
-static HOT Section *handle_begin(Handle *self, PyObject **target) {
+/* An open section, be it lent; or NULL, with an exception. While it is open `*resource` is there, without a reference. */
+static HOT Section *handle_begin(Handle *self, PyObject **resource, bool lend) {
     if (unlikely(load(&self->closed))) {
         handle_complain(self, PyExc_ValueError, "a %s of %R is closed: get another one with guarded(proxy)");
         return NULL;
     }
-    Section *section = (Section *)proxy_access(self->proxy, NULL);
+    Section *section = proxy_grant(self->proxy, lend);
     if (unlikely(section == NULL))
         return NULL;
-    *target = self->inner;
-    if (likely(self->inner == NULL))
-        *target = section->gift;
-    else if (load(&section->record.publication)->number != self->number) {
-        section_end(section);
-        Py_DECREF(section);
+    Publication *publication = load(&section->record.publication);
+    *resource = publication->resource;
+    if (unlikely(self->inner != NULL) && publication->number != self->number) {
+        section_return(section);
         handle_complain(self, self->proxy->cell->state->revoked,
                         "a %s of %R was refused: the resource that it came from was replaced; get another one");
         return NULL;
@@ -1165,14 +1196,23 @@ static HOT Section *handle_begin(Handle *self, PyObject **target) {
     return section;
 }
 
+/* What the handle is on. */
+static inline PyObject *handle_target(Handle *self, PyObject *resource) { return self->inner != NULL ? self->inner : resource; }
+
+/* What the caller gets for `value`, without a reference; NULL: `hold` is to be asked. */
+static HOT PyObject *handle_meets(Handle *self, State *state, PyObject *resource, PyObject *value) {
+    if (unlikely(value == handle_target(self, resource)))
+        return (PyObject *)self;
+    if (unlikely(value == resource))
+        return (PyObject *)self->root;
+    return unlikely(is_inner(state, value)) ? NULL : value;
+}
+
 /* End the section, and return what the caller gets for `value`; or have `hold` do both. Steals the references to the two. */
-static HOT PyObject *handle_hand_out(Handle *self, State *state, Section *section, PyObject *value, PyObject *hold) {
-    PyObject *handed = value;
-    if (unlikely(value == (self->inner != NULL ? self->inner : section->gift)))
-        handed = (PyObject *)self;
-    else if (unlikely(value == section->gift))
-        handed = (PyObject *)self->root;
-    else if (unlikely(is_inner(state, value))) {
+static HOT PyObject *handle_hand_out(Handle *self, State *state, Section *section, PyObject *resource, PyObject *value, PyObject *hold) {
+    PyObject *handed = handle_meets(self, state, resource, value);
+    if (unlikely(handed == NULL)) {
+        section_adopt(section);
         handed = PyObject_CallFunctionObjArgs(hold, self, section, value, NULL);
         Py_DECREF(value);
         if (handed == NULL)
@@ -1180,12 +1220,11 @@ static HOT PyObject *handle_hand_out(Handle *self, State *state, Section *sectio
         Py_DECREF(section);
         return handed;
     }
-    if (handed != value) {
+    if (unlikely(handed != value)) {
         Py_INCREF(handed);
         Py_DECREF(value);
     }
-    section_end(section);
-    Py_DECREF(section);
+    section_return(section);
     return handed;
 }
 
@@ -1262,11 +1301,11 @@ static PyObject *handle_repr(Handle *self) {
 }
 
 static PyObject *handle_begin_method(Handle *self, PyObject *Py_UNUSED(ignored)) {
-    PyObject *target;
-    Section *section = handle_begin(self, &target);
+    PyObject *resource;
+    Section *section = handle_begin(self, &resource, false);
     if (section == NULL)
         return NULL;
-    PyObject *both = PyTuple_Pack(2, section, target);
+    PyObject *both = PyTuple_Pack(2, section, handle_target(self, resource));
     if (both == NULL)
         section_end(section);
     Py_DECREF(section);
@@ -1279,7 +1318,14 @@ static PyObject *handle_hand_out_method(Handle *self, PyObject *args) {
     PyObject *value, *hold;
     if (!PyArg_ParseTuple(args, "O!OO:__hand_out__", state->section_type, &section, &value, &hold))
         return NULL;
-    return handle_hand_out(self, state, (Section *)Py_NewRef(section), Py_NewRef(value), hold);
+    PyObject *resource = NULL;
+    if (section->record.stripe != NULL) {
+        lock(&section->record.stripe->lock); /* else it could be ended, and the publication be gone, in the middle of this */
+        Publication *publication = load(&section->record.publication);
+        resource = publication == NULL ? NULL : publication->resource; /* to be compared with, no more */
+        unlock(&section->record.stripe->lock);
+    }
+    return handle_hand_out(self, state, (Section *)Py_NewRef(section), resource, Py_NewRef(value), hold);
 }
 
 static PyObject *handle_close(Handle *self, PyObject *Py_UNUSED(ignored)) {
@@ -1310,8 +1356,10 @@ static PyObject *method_vectorcall(Method *self, PyObject *const *args, size_t n
         copy[i + 1] = args[i];
 
     PyObject *value = NULL;
-    Section *section = handle_begin(handle, &copy[1]);
+    PyObject *resource;
+    Section *section = handle_begin(handle, &resource, true);
     if (likely(section != NULL)) {
+        copy[1] = handle_target(handle, resource);
         if (likely(!Py_EnterRecursiveCall(" in a guarded call"))) {
             size_t passed = (size_t)nargs | PY_VECTORCALL_ARGUMENTS_OFFSET;
             if (self->name == Py_None || Py_IS_TYPE(copy[1], self->direct))
@@ -1321,11 +1369,9 @@ static PyObject *method_vectorcall(Method *self, PyObject *const *args, size_t n
             Py_LeaveRecursiveCall();
         }
         if (likely(value != NULL))
-            value = handle_hand_out(handle, self->state, section, value, self->hold);
-        else {
-            section_end(section);
-            Py_DECREF(section);
-        }
+            value = handle_hand_out(handle, self->state, section, resource, value, self->hold);
+        else
+            section_return(section);
     }
     if (unlikely(copy != few))
         PyMem_Free(copy);

@@ -66,11 +66,6 @@ class _Thread:
         self.ident = get_ident()
 
 
-class _Here(_local):
-    def __init__(self) -> None:
-        self.thread = _Thread()
-
-
 class _Member:
     """What a publication knows of a section: all but the section itself, which must stay free to be dropped."""
 
@@ -79,11 +74,11 @@ class _Member:
     def __init__(self, proxy: Proxy, section: int) -> None:
         self.proxy = proxy
         self.section = section  # its id()
-        self.thread = _here.thread
+        self.thread = _here()
         self.detached = False
 
 
-_here = _Here()
+_local_here = _local()
 _cells: WeakSet[Cell] = WeakSet()
 _tracer: Callable[[Proxy, int], object] | None = None
 
@@ -96,6 +91,19 @@ class _Unheard:
 
     def __del__(self) -> None:
         raise self._error
+
+
+def _here() -> _Thread:
+    """What stands for the calling thread.
+
+    On 3.11 the collector may run while `_local` makes this thread's dict. A section that a finaliser leaves open then is taken for
+    another thread's.
+    """
+    try:
+        found: _Thread = _local_here.thread
+    except AttributeError:  # the first access of this thread; a finaliser in the midst of it may come first
+        found = _local_here.__dict__.setdefault("thread", _Thread())
+    return found
 
 
 def _uncopied(self: object, protocol: Any, /) -> NoReturn:
@@ -232,7 +240,7 @@ class Cell:
 
     def sections(self, first: int, last: int, /) -> list[tuple[Proxy, int, bool, bool, int]]:
         """The open sections of the publications `first` to `last`: proxy, thread number, own?, detached?, its `id()`."""
-        here = _here.thread
+        here = _here()
         return [
             (member.proxy, member.thread.ident, member.thread is here, member.detached, member.section)
             for publication in reversed(self._undrained())
@@ -480,7 +488,7 @@ def trace(tracer: Callable[[Proxy, int], object] | None, /) -> None:
 
 def after_fork() -> None:
     """In a forked child: end the sections of all the threads that it does not have."""
-    here = _here.thread
+    here = _here()
     for cell in list(_cells):
         for publication in cell._undrained():
             for member in list(publication.members):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 import signal
+import sys
 import weakref
 
 import pytest
 
-from ref_proxy import Provider
+from ref_proxy import BACKEND, Provider
 from ref_proxy.srcu import Domain
 from ref_proxy.waiting import Bell
 from tests.support import Call, Holder, Resource, struck_while_waiting
@@ -87,6 +88,42 @@ def test_a_revoke_from_a_signal_handler_that_interrupts_the_waiting_revoke(provi
         results.append(provider.revoke(timeout=20))
     assert sorted(results) == [False, True]
     assert resource.log.count("released") == 1
+
+
+def test_the_first_access_of_a_thread_is_interrupted_by_another_one_wherever_python_runs(provider, proxy):
+    def first(moment, opened):
+        """True where it was interrupted: in its `moment`th instruction that is Python's."""
+        passed = 0
+
+        def trace(frame, event, arg):
+            nonlocal passed
+            frame.f_trace_opcodes = True
+            if event == "opcode":
+                if passed == moment:
+                    sys.settrace(None)
+                    opened.append(proxy.access())
+                passed += 1
+            return None if opened else trace
+
+        sys.settrace(trace)
+        try:
+            opened.append(proxy.access())
+        finally:
+            sys.settrace(None)
+        assert [own for _, _, own, _, _ in provider._cell.sections(1, 1)] == [True] * len(opened)
+        for section in opened:
+            section.end()
+        return len(opened) == 2
+
+    moment = 0
+    gc.disable()  # else finalisers count as instructions; on 3.11 they may run in the midst of one
+    try:
+        while Call(first, moment, []).result():
+            moment += 1
+    finally:
+        gc.enable()
+    assert provider.revoke() is True
+    assert moment > 0 or BACKEND == "c"
 
 
 def test_from_a_finaliser_and_a_weakref_callback(provider, proxy, resource):
