@@ -100,6 +100,13 @@ typedef char Lock;
 #define is_own(object) true
 #endif
 
+/* With the GIL, from 3.12 on, the interpreter knows a way round `__getattr__` for methods: see handle_getattro(). */
+#if defined(Py_GIL_DISABLED) || PY_VERSION_HEX < 0x030C0000
+#define GETATTR_IS_SLOW 1
+#else
+#define GETATTR_IS_SLOW 0
+#endif
+
 /* Up to 3.13 `with` makes an object to call `__enter__` with, and one for `__exit__`: see `Special`. */
 #define WITH_BINDS (PY_VERSION_HEX < 0x030E0000)
 
@@ -1141,7 +1148,8 @@ typedef struct {
     State *state;
     PyObject *name, *function; /* name None: the function is called itself */
     PyObject *hold;
-    PyTypeObject *direct; /* borrowed: of objects of exactly this type `function` is what `name` comes to; NULL: look it up */
+    PyTypeObject *direct; /* borrowed: of objects of exactly this type `function` is what `name` comes to, where they have no
+                             attributes of their own; NULL: look it up */
 } Method;
 
 static const char *const inner_names[INNER_NAMES] = {
@@ -1341,6 +1349,14 @@ static PyObject *handle_root(Handle *self, void *Py_UNUSED(closure)) {
     return Py_NewRef(self->root != NULL ? self->root : self);
 }
 
+/* Whether an object is of that type, and has no attributes of its own. */
+static HOT bool is_direct(PyTypeObject *type, PyObject *object) {
+    if (!Py_IS_TYPE(object, type))
+        return false;
+    Py_ssize_t offset = type->tp_dictoffset;
+    return offset == 0 || load((ATOMIC(PyObject *) *)((char *)object + offset)) == NULL;
+}
+
 static PyObject *method_vectorcall(Method *self, PyObject *const *args, size_t nargsf, PyObject *kwnames) {
     Py_ssize_t nargs = PyVectorcall_NARGS(nargsf);
     if (unlikely(nargs == 0 || !PyObject_TypeCheck(args[0], self->state->handle_type)))
@@ -1362,7 +1378,7 @@ static PyObject *method_vectorcall(Method *self, PyObject *const *args, size_t n
         copy[1] = handle_target(handle, resource);
         if (likely(!Py_EnterRecursiveCall(" in a guarded call"))) {
             size_t passed = (size_t)nargs | PY_VECTORCALL_ARGUMENTS_OFFSET;
-            if (self->name == Py_None || Py_IS_TYPE(copy[1], self->direct))
+            if (self->name == Py_None || is_direct(self->direct, copy[1]))
                 value = PyObject_Vectorcall(self->function, copy + 1, passed, kwnames);
             else
                 value = PyObject_VectorcallMethod(self->name, copy + 1, passed, kwnames);
@@ -1378,9 +1394,9 @@ static PyObject *method_vectorcall(Method *self, PyObject *const *args, size_t n
     return value;
 }
 
-#ifdef Py_GIL_DISABLED
+#if GETATTR_IS_SLOW
 /* `__getattr__`, for classes that have one: the interpreter's own way there makes three look-ups more, for every method that is
- * called. (With the GIL it is not taken for methods, from 3.12 on.) */
+ * called. */
 static PyObject *handle_getattro(PyObject *self, PyObject *name) {
     PyTypeObject *type = Py_TYPE(self);
     State *state = ((Handle *)self)->proxy->cell->state;
@@ -1416,10 +1432,10 @@ static PyObject *method_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
 #if defined(Py_GIL_DISABLED) && PY_VERSION_HEX >= 0x030E0000
         PyUnstable_Object_EnableDeferredRefcount((PyObject *)self); /* else all threads that call it fight for its count */
 #endif
-        /* A method in C, of a type that nobody can change, whose objects have no attributes of their own. */
+        /* A method in C, of a type that nobody can change. */
         if (name != Py_None && Py_IS_TYPE(function, &PyMethodDescr_Type)) {
             PyTypeObject *of = PyDescr_TYPE(function);
-            if ((of->tp_flags & Py_TPFLAGS_IMMUTABLETYPE) && of->tp_dictoffset == 0 && of->tp_getattro == PyObject_GenericGetAttr)
+            if ((of->tp_flags & Py_TPFLAGS_IMMUTABLETYPE) && of->tp_dictoffset >= 0 && of->tp_getattro == PyObject_GenericGetAttr)
                 self->direct = of;
         }
     }
@@ -1838,7 +1854,7 @@ static PyMethodDef handle_methods[] = {
     {"__hand_out__", (PyCFunction)handle_hand_out_method, METH_VARARGS, NULL},
     {"__close__", (PyCFunction)handle_close, METH_NOARGS, NULL},
     {"__reduce_ex__", (PyCFunction)refuse_copy, METH_O, NULL},
-#ifdef Py_GIL_DISABLED
+#if GETATTR_IS_SLOW
     {"__init_subclass__", (PyCFunction)handle_init_subclass, METH_NOARGS | METH_CLASS, NULL},
 #endif
     {NULL, NULL, 0, NULL},

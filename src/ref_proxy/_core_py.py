@@ -96,8 +96,8 @@ class _Unheard:
 def _here() -> _Thread:
     """What stands for the calling thread.
 
-    On 3.11 the collector may run while `_local` makes this thread's dict. A section that a finaliser leaves open then is taken for
-    another thread's.
+    On 3.11 the collector may run while `_local` makes this thread's dict: a section that a finaliser leaves open then is taken
+    for another thread's.
     """
     try:
         found: _Thread = _local_here.thread
