@@ -38,8 +38,21 @@ def compiles(source: str, folder: Path, language: str = "c", *flags: str) -> str
 def build(source: Path, folder: Path, *flags: str, include: str | None = None) -> Path:
     """Compile `source` into an extension of the same name in `folder`."""
     target = folder / f"{source.stem}{sysconfig.get_config_var('EXT_SUFFIX')}"
+    language, standard = ("c", "-std=c11") if source.suffix == ".c" else ("c++", "-std=c++11")
     includes = ["-I", include or get_include(), "-I", sysconfig.get_path("include")]
-    command = [*compiler(), "-std=c11", "-O2", *STRICT, "-fPIC", "-shared", *flags, *includes, str(source), "-o", str(target)]
+    command = [
+        *compiler(language),
+        standard,
+        "-O2",
+        *STRICT,
+        "-fPIC",
+        "-shared",
+        *flags,
+        *includes,
+        str(source),
+        "-o",
+        str(target),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return target

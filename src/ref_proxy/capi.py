@@ -25,7 +25,7 @@ def get_include() -> str:
     return os.path.join(os.path.dirname(os.path.abspath(__file__)), "include")
 
 
-def _table() -> object:
+def table() -> object:
     """The capsule, for the header's `ref_proxy_import()`."""
     if _C_API is None:
         raise ImportError(

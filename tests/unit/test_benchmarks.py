@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 import ref_proxy
+from benchmarks import capi
+from tests import building
 
 ROOT = Path(__file__).resolve().parents[2]
 GIL = not hasattr(sys, "_is_gil_enabled") or sys._is_gil_enabled()
@@ -93,3 +95,14 @@ def test_the_limit_does_nothing_but_hand_out_the_resource() -> None:
             assert got is resource
         del got
     assert sys.getrefcount(resource) == before
+
+
+@pytest.mark.skipif(ref_proxy.BACKEND != "c", reason="the Python twin has no C interface")
+@pytest.mark.skipif(not building.compiler(), reason="there is no C compiler")
+def test_the_c_interface_is_measured() -> None:
+    with ref_proxy.Provider("r") as provider:
+        assert 0 < capi.pair(provider.proxy(), 1000) < 1e6
+        assert 0 < capi.pair(provider.proxy(), 1000, "try_access") < 1e6
+        assert provider.blockers() == []
+    with pytest.raises(ref_proxy.Revoked):
+        capi.pair(provider.proxy(), 1000)

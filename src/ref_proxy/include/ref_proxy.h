@@ -63,7 +63,7 @@ typedef struct {
 static inline const ref_proxy_api *ref_proxy_import(void) {
     const ref_proxy_api *api = NULL;
     PyObject *module = PyImport_ImportModule("ref_proxy.capi");
-    PyObject *capsule = module == NULL ? NULL : PyObject_CallMethod(module, "_table", NULL);
+    PyObject *capsule = module == NULL ? NULL : PyObject_CallMethod(module, "table", NULL);
     if (capsule != NULL)
         api = (const ref_proxy_api *)PyCapsule_GetPointer(capsule, "ref_proxy._core._C_API");
     Py_XDECREF(capsule);
