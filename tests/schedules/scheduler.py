@@ -29,7 +29,7 @@ LIMIT = 1_000_000  # schedules: none has so many
 # into the midst of a line that may. Before any other one a switch would do what it does before the next one of these.
 SHARED = re.compile(
     r"_(claims|ropes|since|last|resource|callbacks|providers|actions|children|hub|errors|jobs)\b|owner|things"
-    r"|_cell\.|_read\b|\brung\b|\brelease\(|\binterrupt\(|\brope\(|\bready\(|\bcallback\(|\bjob\(|\bstep\(|^\s*return\b"
+    r"|cell\.|\brung\b|\brelease\(|\binterrupt\(|\brope\(|\bready\(|\bcallback\(|\bjob\(|\bstep\(|^\s*return\b"
 )
 
 
@@ -133,7 +133,7 @@ def step() -> None:
 
 
 def bound(large: bool) -> int:
-    """With how many preemptions a scene is explored. The twins are one step each: once more for the other one needs no more."""
+    """With how many preemptions a scene is explored. Either twin is one step: the second one needs less."""
     return int(PREEMPTIONS) if PREEMPTIONS else 1 if large or BACKEND == "c" else 2
 
 
