@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import warnings
+from itertools import takewhile
 from time import monotonic
 from weakref import ref
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Device"]
 
 T = TypeVar("T")
+_END = object()
 
 
 def _nothing() -> None:
@@ -36,6 +38,11 @@ def _nothing() -> None:
 def _interrupt(removals: list[Revocation[Any]]) -> None:
     for removal in removals:
         removal._run_interrupt()
+
+
+def _own(things: dict[Any, None]) -> list[Any]:
+    """What was registered before `_END`, in that order."""
+    return list(takewhile(lambda thing: thing is not _END, things.copy()))
 
 
 class Device:
@@ -92,10 +99,10 @@ class Device:
         self._claims: dict[str, Claim] = {}
         self._errors: list[Exception] = []
         self._hub: Callable[[], Device | None] = _nothing  # a weak reference: what is attached does not keep its hub
-        # In the order of their registration. A registration and a removal that meet decide by one atomic step who has the thing.
-        self._providers: dict[Provider[Any], dict[str, bool]] = {}
-        self._actions: dict[Callable[[], object], dict[str, bool]] = {}
-        self._children: dict[Device, dict[str, bool]] = {}
+        # In the order of their registration: a removal puts `_END` there, and what comes after that is not the device's.
+        self._providers: dict[Provider[Any], None] = {}
+        self._actions: dict[Callable[[], object], None] = {}
+        self._children: dict[Device, None] = {}
         self._sweep_at = 16
         report.note_making(self)
 
@@ -133,7 +140,7 @@ class Device:
             stall_after=stall_after,
         )
         if len(self._providers) >= self._sweep_at:  # so that one which is plugged in and out for ever does not keep them all
-            for each in [each for each in list(self._providers) if each.state == "revoked"]:
+            for each in [each for each in _own(self._providers) if each.state == "revoked"]:
                 self._providers.pop(each, None)
             self._sweep_at = max(16, 2 * len(self._providers))
         if not self._register(self._providers, provider):
@@ -260,14 +267,15 @@ class Device:
             raise self._timeout(removals, timeout)
         return outcome
 
-    # Registration against removal: a thing is put where the remover finds it, and then it is asked whether there is one. Of the
-    # two the first to say so has it.
+    # Registration against removal: each puts something into the same dict, in one atomic step, and looks then what came first.
 
-    def _register(self, things: dict[Any, dict[str, bool]], thing: Any) -> bool:
-        owner = things.setdefault(thing, {})
-        if "removing" in self._claims and not owner.setdefault("device", False):
-            things.pop(thing, None)
-            return False
+    def _register(self, things: dict[Any, None], thing: Any) -> bool:
+        things.setdefault(thing, None)
+        if _END in things:
+            there = list(things.copy())
+            if thing in there[there.index(_END) :]:  # what came before, and is there no more, a removal has seen to
+                things.pop(thing, None)
+                return False
         return True
 
     def _refuse_removed(self, what: str) -> None:
@@ -286,7 +294,7 @@ class Device:
                     f"device {self._name!r} cannot be removed in here: this very thread is taking {device._name!r} apart"
                 )
 
-    def _everything(self) -> tuple[dict[Any, dict[str, bool]], ...]:
+    def _everything(self) -> tuple[dict[Any, None], ...]:
         return self._providers, self._actions, self._children
 
     # The steps. Each may be taken again: it does what is left of it.
@@ -294,20 +302,18 @@ class Device:
     def _devices(self) -> Iterator[Device]:
         """This one and all that hang on it."""
         yield self
-        for child in list(self._children):
+        for child in _own(self._children):
             yield from child._devices()
 
     def _tree(self) -> list[Provider[Any]]:
-        return [provider for device in self._devices() for provider in list(device._providers) if provider.state != "revoked"]
+        return [provider for device in self._devices() for provider in _own(device._providers) if provider.state != "revoked"]
 
     def _deny(self) -> None:
         """Take no registrations any more, and deny all resources, before any reader is told."""
         for device in self._devices():
             device._claims.setdefault("removing", Claim())
             for things in device._everything():
-                for thing, owner in things.copy().items():
-                    if not owner.setdefault("device", True):
-                        things.pop(thing, None)  # the caller's: it is refused
+                things.setdefault(_END, None)
         for provider in self._tree():
             provider._removal._deny()
 
@@ -339,13 +345,13 @@ class Device:
         return False
 
     def _take_parts(self) -> None:
-        for child in reversed(list(self._children)):
+        for child in reversed(_own(self._children)):
             self._attempt(child._take_apart)
-        for provider in reversed(list(self._providers)):
+        for provider in reversed(_own(self._providers)):
             self._attempt(provider._removal._finish)
             self._providers.pop(provider, None)
-        while self._actions:
-            action, _ = self._actions.popitem()  # the last one added
+        for action in reversed(_own(self._actions)):
+            self._actions.pop(action, None)
             self._attempt(action)
 
     def _attempt(self, step: Callable[[], object]) -> None:
@@ -380,7 +386,7 @@ class Device:
 
     def __del__(self) -> None:
         claims: dict[str, Claim] | None = getattr(self, "_claims", None)
-        if claims is None or "removed" in claims or not (self._providers or self._actions or self._children):
+        if claims is None or "removed" in claims or not any(map(_own, self._everything())):
             return
         live = "removing" not in claims
         self._deny()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -12,9 +13,9 @@ import pytest
 import ref_proxy
 
 
-def load(name: str, backend: str) -> ModuleType:
-    """Import `ref_proxy` as `name`, with this backend. Raises `ImportError` where that twin was not built."""
-    spec = spec_from_file_location(name, ref_proxy.__file__, submodule_search_locations=list(ref_proxy.__path__))
+def load(name: str, backend: str, folder: Path = Path(ref_proxy.__file__).parent) -> ModuleType:
+    """Import `ref_proxy`, or a copy of it, as `name`, with this backend. Raises `ImportError` where that twin was not built."""
+    spec = spec_from_file_location(name, folder / "__init__.py", submodule_search_locations=[str(folder)])
     assert spec is not None and spec.loader is not None
     for earlier in [each for each in sys.modules if each.partition(".")[0] == name]:
         del sys.modules[earlier]

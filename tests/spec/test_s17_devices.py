@@ -12,7 +12,6 @@ from contextlib import suppress
 import pytest
 
 from ref_proxy import Device, Provider, Revoked, RevokeDeadlock, RevokeTimeout
-from ref_proxy.waiting import Claim
 from tests.support import Call, Holder, Resource, in_child, struck_while_waiting, until
 
 
@@ -279,40 +278,86 @@ def test_add_action_or_reset_runs_the_action_at_once_when_it_cannot_be_added(dev
 
 
 class Meeting(dict):
-    """A device's claims, in which a removal begins at the very moment when a registration looks whether there is one."""
+    """What is registered with a device; something happens just before, or just after, the next registration."""
 
-    def __init__(self, looks, begin):
-        self.looks, self.begin = looks, begin
+    before = after = None
 
-    def __contains__(self, key):
-        if key == "removing":
-            self.looks -= 1
-            if self.looks == 0:
-                self.begin()
-        return super().__contains__(key)
+    def setdefault(self, thing, value=None):
+        before, after, self.before, self.after = self.before, self.after, None, None
+        if before is not None:
+            before()
+        found = super().setdefault(thing, value)
+        if after is not None:
+            after()
+        return found
 
 
-def test_a_registration_that_meets_a_removal_which_has_seen_it_is_the_devices():
-    device, resource, actions = Device("hub"), Resource(), []
-    device._claims = Meeting(2, device.remove)  # provide() looks once before
-    provider = device.provide(resource, release=Resource.release)
+@pytest.fixture
+def meeting(device):
+    device._providers, device._actions, device._children = Meeting(), Meeting(), Meeting()
+    return device
+
+
+def test_a_registration_that_a_removal_finds_is_the_devices(meeting):
+    resource = Resource()
+    meeting._providers.after = meeting.remove
+    provider = meeting.provide(resource, release=Resource.release)
     assert (provider.state, resource.log) == ("revoked", ["released"])
 
-    device = Device("hub")
-    device._claims = Meeting(1, device.remove)
-    device.add_action(actions.append, "ran")
+
+def test_an_action_that_a_removal_finds_is_run(meeting):
+    actions: list[str] = []
+    meeting._actions.after = meeting.remove
+    meeting.add_action(actions.append, "ran")
     assert actions == ["ran"]
 
 
-def test_a_registration_that_meets_a_removal_which_has_not_seen_it_is_the_callers():
-    device, resource, actions = Device("hub"), Resource(), []
-    device._claims = Meeting(2, lambda: device._claims.setdefault("removing", Claim()))
+def test_a_registration_that_comes_after_the_beginning_of_a_removal_is_the_callers(meeting):
+    resource, actions = Resource(), []
+    meeting._providers.before = meeting.remove
     with pytest.raises(Revoked):
-        device.provide(resource, release=Resource.release, interrupt=Resource.interrupt)
+        meeting.provide(resource, release=Resource.release, interrupt=Resource.interrupt)
     with pytest.raises(Revoked):
-        device.add_action(actions.append, "ran")
-    assert device.remove() is True
+        meeting.add_action(actions.append, "ran")
     assert (resource.log, actions) == ([], [])
+
+
+def held(things: Meeting, calls: list[Call], call, *args) -> threading.Event:
+    """Have a thread register something, and hold it when it has put that there, until the event that is returned."""
+    put, go_on = threading.Event(), threading.Event()
+    things.after = lambda: (put.set(), go_on.wait(20))
+    calls.append(Call(call, *args))
+    assert put.wait(20)
+    return go_on
+
+
+def test_an_action_that_is_refused_is_not_run_by_a_removal_under_way(meeting):
+    log: list[str] = []
+    calls: list[Call] = []
+    go_on: list[threading.Event] = []
+    # The interrupt runs after the denial, so after everything was refused, and before the actions.
+    meeting.provide("r", interrupt=lambda _: go_on.append(held(meeting._actions, calls, meeting.add_action, log.append, "ran")))
+    assert meeting.remove() is True
+    go_on[0].set()
+    with pytest.raises(Revoked, match="cannot add an action"):
+        calls[0].result()
+    assert log == []
+
+
+def test_a_device_whose_attaching_is_refused_is_not_touched_by_a_removal_under_way(meeting):
+    log: list[str] = []
+    calls: list[Call] = []
+    go_on: list[threading.Event] = []
+    child = Device("port")
+    [provider] = resources(child, log, "one")
+    meeting.provide("r", interrupt=lambda _: go_on.append(held(meeting._children, calls, meeting.attach, child)))
+    assert meeting.remove() is True
+    go_on[0].set()
+    with pytest.raises(Revoked, match="cannot attach a device"):
+        calls[0].result()
+    assert (child.state, provider.state, log) == ("live", "live", [])
+    assert child.remove() is True
+    assert log == ["interrupt one", "release one"]
 
 
 def test_a_storm_of_registrations_and_one_removal_releases_each_resource_once():
