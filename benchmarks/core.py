@@ -21,6 +21,7 @@ if __package__ in (None, ""):  # run by its path
 
 from benchmarks import access, calls, coroutines, crowd, devices, footprint, millions, removal, replacing, threads, twin
 from benchmarks.machine import load, machine
+from benchmarks.measure import FREE_THREADED
 from benchmarks.rows import show
 
 if TYPE_CHECKING:
@@ -38,14 +39,14 @@ def each_of(*parts: Iterator[Row]) -> Iterator[Row]:
 
 # In the order of the tables; each with how much of it is done: in earnest, and to show that it runs.
 GROUPS: dict[str, Callable[[bool], Iterator[Row]]] = {
-    "access": lambda quick: access.access(*(1, 5, 1000) if quick else (15, 40, 20_000)),
+    "access": lambda quick: access.access(*(1, 5, 1000) if quick else (15, 200, 2000)),
     "peers": lambda quick: access.against_peers(*(5, 100) if quick else (200, 1000)),
     "asyncio": lambda quick: coroutines.coroutines(*(5, 100) if quick else (200, 2000)),
-    "calls": lambda quick: calls.calls(*(5, 1000) if quick else (200, 20_000)),
+    "calls": lambda quick: calls.calls(*(5, 1000) if quick else (500, 2000)),
     "threads": lambda quick: each_of(
-        threads.proxies(*(3, 1000) if quick else (40, 100_000)),
+        threads.proxies(*(3, 1000) if quick else RACES),
         threads.peers(*(3, 100) if quick else (20, 5000)),
-        threads.shared_calls(*(3, 1000) if quick else (40, 100_000)),
+        threads.shared_calls(*(3, 1000) if quick else RACES),
     ),
     "removal": lambda quick: each_of(
         removal.idle(*(20, {10: 3, 1000: 3}) if quick else (5000, {10: 201, 1000: 101, 100_000: 31, 1_000_000: 11})),
@@ -58,10 +59,11 @@ GROUPS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "devices": lambda quick: devices.devices({10: 2, 100: 2} if quick else {100: 41, 1000: 11, 10_000: 5}),
     "crowd": lambda quick: crowd.crowd(*(100, 10, 20, 0.3, 0.1) if quick else (10_000, 200, 100, 5, 1)),
     "memory": lambda quick: each_of(footprint.memory(), millions.millions(10_000 if quick else 1_000_000)),
-    "making": lambda quick: footprint.making(*(3, 200) if quick else (200, 10_000)),
+    "making": lambda quick: footprint.making(*(3, 200) if quick else (500, 2000)),
     "import": lambda quick: footprint.importing(2 if quick else 100),
-    "twin": lambda quick: twin.twin(*(5, 100) if quick else (200, 2000)),
+    "twin": lambda quick: twin.twin(*(5, 100) if quick else (400, 300)),
 }
+RACES = (80, 20_000) if FREE_THREADED else (20, 100_000)  # with the GIL long enough for it to be handed on several times
 SECTIONS = {10: 101, 1000: 41, 10_000: 41, 100_000: 11, 1_000_000: 3}  # open ones, and how often: a million take 110 MB
 
 

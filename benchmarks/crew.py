@@ -53,7 +53,7 @@ class Crew:
         Without the GIL a race in which one of them came late is run again: in its absence the others were not disturbed. With it
         they take turns anyhow.
         """
-        for _ in range(100):
+        for _ in range(30):
             arrived: list[int] = []
             for tasks, run in zip(self._tasks, runs, strict=False):
                 tasks.put((run, count, arrived, len(runs)))

@@ -74,7 +74,7 @@ def paint_access(figure: Any, runs: Sequence[Run]) -> None:
         axes.set_xscale("log")
         axes.set_xlim(10, 10 * max(most.values()))
         axes.set_yticks(range(len(names)), [name.replace("`", "") for name in names])
-        axes.set_title(title)
+        axes.set_title(f"Python {title}")
         axes.set_xlabel("ns, logarithmic")
 
 
@@ -92,7 +92,7 @@ LINES = {
 
 
 def threads(runs: Sequence[Run]) -> dict[str, Run]:
-    return {run.title: run for run in runs if run.curve("a proxy each")}
+    return {run.title: run for run in runs if len(run.curve("a proxy each")) > 1}
 
 
 def threads_title(runs: Sequence[Run]) -> str:
@@ -102,8 +102,8 @@ def threads_title(runs: Sequence[Run]) -> str:
         first, *_, last = run.curve("a proxy each")
         gains[run.gil].append((last.median or 0) / (first.median or 1))
         most = max(most, last.x)
-    said = [f"{span(each)} times {how}" for how, each in (("with the GIL", gains[True]), ("without", gains[False])) if each]
-    return f"What {most:.0f} threads with a proxy each access in a second, against one thread: {', '.join(said)}"
+    said = [f"{span(each)} times {how}" for how, each in (("with the GIL", gains[True]), ("without it", gains[False])) if each]
+    return f"Accesses a second by {most:.0f} threads with a proxy each, against those by one: {', '.join(said)}"
 
 
 def paint_threads(figure: Any, runs: Sequence[Run]) -> None:
@@ -115,11 +115,11 @@ def paint_threads(figure: Any, runs: Sequence[Run]) -> None:
             if points:
                 label = name.replace("`", "")
                 axes.plot(*zip(*((p.x, p.median) for p in points), strict=True), style, color=colour, marker=marker, label=label)
-        axes.set_title(title)
+        axes.set_title(f"Python {title}")
         axes.set_xlabel("threads")
         axes.set_xticks([point.x for point in run.curve("a proxy each")])
-        axes.set_yscale("log")
         axes.grid(axis="y", color="#dddddd")
+    panels[0].set_ylim(bottom=0)
     panels[0].set_ylabel("millions of accesses a second, all threads")
     legend(figure, panels)
 
@@ -147,7 +147,7 @@ def growth_title(runs: Sequence[Run]) -> str:
             first, *_, last = [point for point in run.curve(name) if point.x >= 10]
             grown.append((last.median or 0) / (first.median or 1))
             least, most = first.x, last.x
-        said.append(f"{span(grown, 1)} times as long with {most:,.0f} {what} as with {least:,.0f}")
+        said.append(f"{span(grown, 0 if min(grown) > 100 else 1)} times as long with {most:,.0f} {what} as with {least:,.0f}")
     return "A removal takes " + ",\n".join(said)
 
 
@@ -160,13 +160,13 @@ def paint_growth(figure: Any, runs: Sequence[Run]) -> None:
             if points:
                 axes.plot(*zip(*((p.x, p.median) for p in points), strict=True), "-", color=colour, marker=marker, label=label)
         xs = [10, 1_000_000]
-        axes.plot(xs, [x / 10 for x in xs], "--", color=GREY, linewidth=1, label="in proportion: 0.1 us each")
+        axes.plot(xs, [x / 10 for x in xs], "--", color=GREY, linewidth=1, label="in proportion, 0.1 microseconds each")
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.grid(color="#dddddd")
-        axes.set_title(title)
+        axes.set_title(f"Python {title}")
         axes.set_xlabel("how many")
-    panels[0].set_ylabel("us for one removal")
+    panels[0].set_ylabel("microseconds for one removal")
     legend(figure, panels)
 
 

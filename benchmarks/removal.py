@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from statistics import median
-from time import perf_counter_ns
+from time import perf_counter_ns, process_time_ns
 from typing import TYPE_CHECKING
 
 from benchmarks.measure import FREE_THREADED, no_garbage
@@ -53,6 +53,7 @@ def idle(rounds: int, crowds: Mapping[int, int]) -> Iterator[Row]:
                 samples.append(timed(provider.revoke))
     yield row(GROUP, "an idle provider", "us", plain, plain_most)  # one proxy, for without any it was of no use
     yield row(GROUP, "an idle provider with both hooks, which do nothing", "us", hooked)
+    none: list[float] = []
     for proxies, times in crowds.items():
         # In each round a provider without, and one with, all those proxies, at the same distance from the making of them.
         empty: list[float] = []
@@ -67,6 +68,8 @@ def idle(rounds: int, crowds: Mapping[int, int]) -> Iterator[Row]:
                 del crowd
         yield row(GROUP, f"one with {proxies:,} idle proxies", "us", crowded, plain_most, curve="idle proxies", x=proxies)
         yield row(GROUP, f"one with {proxies:,} idle proxies : one with none", "ratio", ratios(crowded, empty), as_fast)
+        none += empty
+    yield row(GROUP, "one with no proxy", "us", none, plain_most)
 
 
 def of_a_pool(rounds: int) -> Iterator[Row]:
@@ -147,8 +150,12 @@ def removed_by_another(provider: Provider[Any], ended: Callable[[], object]) -> 
     return stamps[0], stamps[1]
 
 
-def crowded(size: int) -> float:
-    """Microseconds of the removal of one with so many open sections: the denial, the ends, and the return."""
+def crowded(size: int) -> tuple[float, float]:
+    """Microseconds of the removal of one with so many open sections: the denial, the ends, and the return.
+
+    Of the clock, without the wait for the thread that ends them; and of the processors, for comparing few with many: what takes
+    long is interrupted more often, on a machine that has anything else to do.
+    """
     denied: list[int] = []
     provider = Provider(object(), interrupt=lambda _: denied.append(perf_counter_ns()))
     proxy = provider.proxy()
@@ -161,26 +168,31 @@ def crowded(size: int) -> float:
             section.end()
 
     with no_garbage():
+        worked = process_time_ns()
         called, returned = removed_by_another(provider, end)
-    return (denied[0] - called + returned - begun[0]) / 1000
+        worked = process_time_ns() - worked
+    return (denied[0] - called + returned - begun[0]) / 1000, worked / 1000
 
 
 def many(rounds: Mapping[int, int], linear: tuple[int, int]) -> Iterator[Row]:
-    """With so many sections open, in so many rounds, which then end; without the wait for the thread that ends them."""
-    costs: dict[int, list[float]] = {}
+    """With so many sections open, in so many rounds, which then end."""
+    worked: dict[int, list[float]] = {}
     for size, times in rounds.items():
         samples = [crowded(size) for _ in range(times)]
-        costs[size] = [1000 * sample / size for sample in samples]
+        worked[size] = [work for _, work in samples]
         title = f"one with {size:,} open sections, all ends included"
-        yield row(GROUP, title, "us", samples, curve="open sections, all ends included", x=size)
+        yield row(GROUP, title, "us", [took for took, _ in samples], curve="open sections, all ends included", x=size)
+    fewest = min(rounds)
+    alone = median(worked.pop(fewest))  # nearly all of it is that of the thread that removes
+    costs = {size: [1000 * (work - alone) / size for work in works] for size, works in worked.items()}
     for size, each in costs.items():
-        yield row(GROUP, f"the same, for each of {size:,} sections", "ns", each)
+        yield row(GROUP, f"the same in processor time, for each of {size:,} sections, over that with {fewest}", "ns", each)
     few, lots = linear
     for size, each in costs.items():
         if size >= lots:
             what = f"linear: for each of {size:,} sections : for each of {few:,}"
             bound = 2.0 if BACKEND == "c" and size == lots else None
-            relative = [cost / median(costs[few]) for cost in each]
+            relative = ratios(each, [median(costs[few])] * len(each))
             yield row(GROUP, what, "ratio", relative, bound, note=f"a quadratic cost would be {size // few}")
 
 

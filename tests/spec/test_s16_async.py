@@ -337,7 +337,7 @@ def test_a_device_looks_once_at_the_loops_tasks_however_many_providers_it_has(ru
             leave = anyio.Event()
             group.start_soon(body, name="borrower")
             await turns()
-            with pytest.raises(RevokeDeadlock, match="'port 3' cannot be removed in here: .* task 'borrower'"):
+            with pytest.raises(RevokeDeadlock, match=r"'port 3' cannot be removed in here: .* task 'borrower'"):
                 device.remove()
             assert device.state == "live"
             asked = len(looks)
