@@ -10,9 +10,10 @@
 #   make busted      the torture of broken mechanisms: each must fail
 #   make sanitize    the specification and a storm under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make nightly     the long ones of all these, with ThreadSanitizer and coverage, and a report in Markdown
+#   make bench       what it costs, under every interpreter that is found, into docs/performance; ARGS=--quick shows that it runs
 #   make clean       remove what was set up
 #
-#   PYTHON=python3.13   another interpreter, in a .venv of its own        ARGS=...   more arguments for pytest, or for the demo
+#   PYTHON=python3.13   another interpreter, in a .venv of its own        ARGS=...   more arguments: for pytest, the demo, the benchmarks
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -30,7 +31,7 @@ RUN := $(VENV)/bin/python
 # What was set up, and when: the twins that could be built.
 READY := $(VENV)/twins
 
-.PHONY: setup demo test check format lint mypy pyright floors fix test-all model torture busted sanitize nightly clean
+.PHONY: setup demo test check format lint mypy pyright floors fix test-all model torture busted sanitize nightly bench figures clean
 
 setup: $(READY)
 
@@ -87,6 +88,23 @@ sanitize: $(READY)
 
 nightly:
 	@.ci/nightly
+
+# Only the whole goes into the document: a part of it, or a quick one, is put into build/bench, with a copy of the document.
+FIGURES := $(if $(ARGS),build/bench,docs)
+bench: $(READY)
+	@mkdir -p $(FIGURES)/performance; failed=; \
+	[ $(FIGURES) = docs ] || cp docs/performance.md $(FIGURES); \
+	while read -r tag path; do \
+	    $(MAKE) --no-print-directory figures PYTHON="$$path" || failed+=" $$tag"; \
+	done < <($(if $(TAG),echo '$(TAG) $(PYTHON)',.ci/interpreters)); \
+	$(RUN) -m benchmarks.report $(FIGURES)/performance.md $(FIGURES)/performance/*.json; \
+	[ -z "$$failed" ] || { echo "failed under:$$failed"; exit 1; }
+
+figures: $(VENV)/peers
+	@REF_PROXY_BACKEND=$$(cut -d' ' -f1 $(READY)) $(RUN) -m benchmarks.core --json $(FIGURES)/performance/cpython-$(TAG).json $(ARGS)
+
+$(VENV)/peers: $(READY) .ci/peers
+	@.ci/peers $(VENV)
 
 clean:
 	rm -rf .venv .venv-* build src/*.egg-info src/ref_proxy/_core*.so .*_cache

@@ -1,9 +1,10 @@
 """Measures what this project promises about its cost, and says of each measure whether it is kept.
 
-    python -m benchmarks.core [--quick] [--json FILE]
+    python -m benchmarks.core [--quick] [--json FILE] [GROUP...]
 
 Not a test: the exit status is 0 whatever the figures are, but what is missed is called MISSED. `--quick` shows that it runs;
-its figures mean nothing. `ref_proxy` must be importable, with its C twin, and a C compiler at hand for the limit.
+its figures mean nothing. With words behind it only those groups are measured: `access threads`. `make bench` runs it with every
+interpreter, with the peers installed.
 """
 
 from __future__ import annotations
@@ -11,65 +12,84 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if __package__ in (None, ""):  # run by its path
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from benchmarks import access, calls, footprint, removal
-from benchmarks.measure import Row, load, machine
+from benchmarks import access, calls, coroutines, crowd, devices, footprint, millions, removal, replacing, threads, twin
+from benchmarks.machine import load, machine
+from benchmarks.measure import FREE_THREADED
+from benchmarks.rows import show
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-__all__ = ["main", "measures"]
+    from benchmarks.rows import Row
 
-
-def measures(quick: bool) -> Iterator[Row]:
-    """All rows, in the order of the table."""
-    yield from access.access(*(1, 5, 1000) if quick else (15, 40, 20_000))
-    yield from calls.calls(*(5, 1000) if quick else (200, 20_000))
-    yield from access.scaling(*(3, 1000) if quick else (60, 100_000))
-    yield from removal.idle(*(20, 1000, 3) if quick else (5000, 200_000, 61))
-    yield from removal.many(*(2, (10, 100, 1000)) if quick else (41, (1000, 10_000, 100_000)))
-    yield from removal.latency(3 if quick else 300)
-    yield from footprint.memory()
-    yield from footprint.making(*(3, 200) if quick else (200, 10_000))
-    yield from footprint.importing(2 if quick else 100)
-    yield from access.twin(*(5, 100) if quick else (300, 2000))
+__all__ = ["GROUPS", "main"]
 
 
-def figure(value: float | None, unit: str) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if unit == "ratio" else f"{value:.0f}" if unit in {"bytes", "count"} else f"{value:.4g}"
+def each_of(*parts: Iterator[Row]) -> Iterator[Row]:
+    for part in parts:
+        yield from part
 
 
-def show(row: Row) -> str:
-    spread = "" if row.samples < 2 else f"{figure(row.low, row.unit)} .. {figure(row.high, row.unit)}"
-    bound = "" if row.limit is None else f"{'>=' if row.at_least else '<='} {row.limit:g}"
-    unit = "" if row.unit == "ratio" else row.unit
-    return f"{row.what:<76} {figure(row.median, row.unit):>9} {unit:<5} {spread:>22}  {bound:>8}  {row.verdict}".rstrip()
+# In the order of the tables; each with how much of it is done: in earnest, and to show that it runs.
+GROUPS: dict[str, Callable[[bool], Iterator[Row]]] = {
+    "access": lambda quick: access.access(*(1, 5, 1000) if quick else (15, 200, 2000)),
+    "peers": lambda quick: access.against_peers(*(5, 100) if quick else (200, 1000)),
+    "asyncio": lambda quick: coroutines.coroutines(*(5, 100) if quick else (200, 2000)),
+    "calls": lambda quick: calls.calls(*(5, 1000) if quick else (500, 2000)),
+    "threads": lambda quick: each_of(
+        threads.proxies(*(3, 1000) if quick else RACES),
+        threads.peers(*(3, 100) if quick else (20, 5000)),
+        threads.shared_calls(*(3, 1000) if quick else RACES),
+    ),
+    "removal": lambda quick: each_of(
+        removal.idle(*(20, {10: 3, 1000: 3}) if quick else (5000, {10: 201, 1000: 101, 100_000: 31, 1_000_000: 11})),
+        removal.of_a_pool(2 if quick else 30),
+        removal.by_threads(*(2, (1, 2)) if quick else (31, (1, 2, 10, 100, 200))),
+        removal.many(*({10: 2, 100: 2, 1000: 2}, (100, 1000)) if quick else (SECTIONS, (1000, 10_000))),
+        removal.latency(3 if quick else 300),
+    ),
+    "replacing": lambda quick: replacing.replacing(*(3, 5) if quick else (1000, 60)),
+    "devices": lambda quick: devices.devices({10: 2, 100: 2} if quick else {100: 41, 1000: 11, 10_000: 5}),
+    "crowd": lambda quick: crowd.crowd(*(100, 10, 20, 0.3, 0.1) if quick else (10_000, 200, 100, 5, 1)),
+    "memory": lambda quick: each_of(footprint.memory(), millions.millions(10_000 if quick else 1_000_000)),
+    "making": lambda quick: footprint.making(*(3, 200) if quick else (500, 2000)),
+    "import": lambda quick: footprint.importing(2 if quick else 100),
+    "twin": lambda quick: twin.twin(*(5, 100) if quick else (400, 300)),
+}
+RACES = (80, 20_000) if FREE_THREADED else (20, 100_000)  # with the GIL long enough for it to be handed on several times
+SECTIONS = {10: 101, 1000: 41, 10_000: 41, 100_000: 11, 1_000_000: 3}  # open ones, and how often: a million take 110 MB
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure what ref_proxy costs.")
+    parser.add_argument("groups", metavar="GROUP", nargs="*", help=f"measure these alone, of: {' '.join(GROUPS)}")
     parser.add_argument("--quick", action="store_true", help="show that it runs: the figures mean nothing")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures there")
     options = parser.parse_args()
+    if unknown := set(options.groups) - set(GROUPS):
+        parser.error(f"there is no {', '.join(sorted(unknown))}: the groups are {' '.join(GROUPS)}")
     where = machine()
     for name, value in where.items():
         print(f"{name}: {value}")
     rows: list[Row] = []
-    for row in measures(options.quick):
-        if not rows or rows[-1].group != row.group:
-            print(f"\n{row.group}\n{'':<76} {'median':>9} {'':<5} {'quartiles':>22}  {'limit':>8}")
-        rows.append(row)
-        print(show(row), flush=True)
+    for name in options.groups or GROUPS:
+        begun = time.monotonic()
+        for row in GROUPS[name](options.quick):
+            if not rows or rows[-1].group != row.group:
+                print(f"\n{row.group}\n{'':<76} {'median':>9} {'':<5} {'quartiles':>22}  {'limit':>8}")
+            rows.append(row)
+            print(show(row), flush=True)
+        print(f"({name}: {time.monotonic() - begun:.0f} s)")
     where["load at the end"] = load()
-    missed = [row.what for row in rows if row.verdict == "MISSED"]
-    print(f"\n{len(missed)} MISSED" + "".join(f"\n  {what}" for what in missed))
+    missed = [row for row in rows if row.verdict == "MISSED"]
+    print(f"\n{len(missed)} MISSED" + "".join(f"\n  {row.group}: {row.what}" for row in missed))
     if options.json is not None:
         document = {"machine": where, "quick": options.quick, "rows": [{**row._asdict(), "verdict": row.verdict} for row in rows]}
         options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ref_proxy
-from benchmarks.measure import Row, in_turns, loop, no_garbage, row
+from benchmarks.measure import in_turns, loop, no_garbage
+from benchmarks.rows import row
 from ref_proxy import BACKEND, Provider
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
+
+    from benchmarks.rows import Row
 
 __all__ = ["importing", "making", "memory"]
 
@@ -50,7 +53,6 @@ def memory() -> Iterator[Row]:
     provider = Provider(object(), name="resource")
     proxy = provider.proxy("reader")
     yield row(group, "a proxy, by `sys.getsizeof`", "bytes", [sys.getsizeof(proxy)], 80 if c else None)
-    yield row(group, "a proxy, by `tracemalloc`", "bytes", [traced(provider.proxy)])
     section = proxy.access()
     yield row(group, "a section, by `sys.getsizeof`", "bytes", [sys.getsizeof(section)])
     section.end()

@@ -1,65 +1,45 @@
-"""How things are measured here: statements in a loop, in turns, in one process; medians and quartiles of the turns."""
+"""How things are measured here: statements in a loop, in turns, in one process; or a whole module in a process of its own."""
 
 from __future__ import annotations
 
 import gc
+import json
 import os
+import subprocess
 import sys
 import time
 from contextlib import contextmanager
 from itertools import repeat
-from statistics import median, quantiles
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from ref_proxy import BACKEND
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    import asyncio
+    from collections.abc import Callable, Iterator, Mapping
 
     Loop = Callable[[int], int]  # runs so many times, returns nanoseconds
+
+__all__ = ["FREE_THREADED", "coroutine_loop", "elsewhere", "in_turns", "loop", "no_garbage", "resident"]
 
 FREE_THREADED = hasattr(sys, "_is_gil_enabled") and not sys._is_gil_enabled()
 
 
-class Row(NamedTuple):
-    """One figure: a median with its quartiles, and, where it is one of the promised measures, the most it may be."""
-
-    group: str
-    what: str
-    unit: str
-    median: float | None  # None: not measured, and `note` says why
-    low: float | None
-    high: float | None
-    samples: int
-    limit: float | None = None
-    at_least: bool = False  # the limit is one from below
-    note: str = ""
-
-    @property
-    def verdict(self) -> str:
-        if self.median is None:
-            return "not measured"
-        if self.limit is None:
-            return ""
-        return "within" if (self.median >= self.limit if self.at_least else self.median <= self.limit) else "MISSED"
-
-
-def row(group: str, what: str, unit: str, samples: Sequence[float], limit: float | None = None, **more: Any) -> Row:
-    low, middle, high = quantiles(samples, n=4, method="inclusive") if len(samples) > 1 else [*samples] * 3
-    return Row(group, what, unit, middle, low, high, len(samples), limit, **more)
-
-
-def unmeasured(group: str, what: str, unit: str, why: str, limit: float | None = None, at_least: bool = False) -> Row:
-    return Row(group, what, unit, None, None, None, 0, limit, at_least, why)
-
-
-def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
-    """Turn by turn: what slows one turn down slows both sides of its ratio."""
-    return [a / b for a, b in zip(above, below, strict=True)]
-
-
 def loop(statement: str, **names: object) -> Loop:
     """A loop over the statement, in which each of `names` is a local variable."""
+    run: Loop = _compiled("def", statement, names)
+    return run
+
+
+def coroutine_loop(runner: asyncio.Runner, statement: str, **names: object) -> Loop:
+    """The same loop in a task: what it takes to start and end the task is not timed."""
+    run = _compiled("async def", statement, names)
+    return lambda count: runner.run(run(count))
+
+
+def _compiled(define: str, statement: str, names: dict[str, object]) -> Any:
     source = (
-        f"def run(count, _repeat=_repeat, _now=_now, {', '.join(f'{name}={name}' for name in names)}):\n"
+        f"{define} run(count, _repeat=_repeat, _now=_now, {', '.join(f'{name}={name}' for name in names)}):\n"
         "    turns = _repeat(None, count)\n"
         "    begun = _now()\n"
         "    for _ in turns:\n"
@@ -68,8 +48,7 @@ def loop(statement: str, **names: object) -> Loop:
     )
     scope: dict[str, Any] = {"_repeat": repeat, "_now": time.perf_counter_ns, **names}
     exec(source, scope)
-    run: Loop = scope["run"]
-    return run
+    return scope["run"]
 
 
 @contextmanager
@@ -85,13 +64,13 @@ def no_garbage() -> Iterator[None]:
             gc.enable()
 
 
-def in_turns(loops: dict[str, Loop], rounds: int, count: int) -> dict[str, list[float]]:
+def in_turns(loops: Mapping[str, Loop], rounds: int, count: int, empty: Loop | None = None) -> dict[str, list[float]]:
     """Nanoseconds a statement, net of the empty loop of the same round, which is there as "" itself.
 
     Every round runs each loop once, beginning with another one each time, and is short: a busy neighbour spoils single rounds,
     which a median leaves out, and falls on all loops alike.
     """
-    loops = {"": loop("pass"), **loops}
+    loops = {"": empty or loop("pass"), **loops}
     names = list(loops)
     times: dict[str, list[float]] = {name: [] for name in names}
     with no_garbage():
@@ -102,47 +81,21 @@ def in_turns(loops: dict[str, Loop], rounds: int, count: int) -> dict[str, list[
             first = turn % len(names)
             for name in names[first:] + names[:first]:
                 times[name].append(loops[name](count) / count)
-    empty = times[""]
-    return {"": empty, **{name: [t - e for t, e in zip(times[name], empty, strict=True)] for name in names if name}}
+    base = times[""]
+    return {"": base, **{name: [t - e for t, e in zip(times[name], base, strict=True)] for name in names if name}}
 
 
-def load() -> float | None:
-    """How many wanted a processor in the last minute: those who measure, and their neighbours."""
-    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+def elsewhere(module: str, *arguments: object) -> Any:
+    """What `python -m module arguments...` prints, as JSON: by this interpreter, with this twin, in a process of its own."""
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "REF_PROXY_BACKEND": BACKEND}
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    return json.loads(subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
-def machine() -> dict[str, object]:
-    """Where and what was measured."""
-    import platform
-    import subprocess
-    import sysconfig
-    from pathlib import Path
-
-    import ref_proxy
-    from ref_proxy.torture.machine import cpu
-
-    def git(*args: str) -> str | None:
-        root = Path(__file__).resolve().parent.parent
-        try:
-            return subprocess.run(["git", *args], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
-        except (OSError, subprocess.CalledProcessError):
-            return None
-
-    changed = git("status", "--porcelain", "--", "src", "benchmarks")
-    return {
-        "cpu": cpu(),
-        "cores": os.cpu_count(),
-        "kernel": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version() + (" free-threaded" if FREE_THREADED else ""),
-        "build": sys.version,
-        "compiler flags": sysconfig.get_config_var("CFLAGS"),
-        "backend": ref_proxy.BACKEND,
-        "version": ref_proxy.__version__,
-        "commit": git("rev-parse", "HEAD"),
-        "dirty": None if changed is None else bool(changed),
-        "when": time.strftime("%Y-%m-%d", time.gmtime()),
-        "load": load(),
-    }
-
-
-__all__ = ["FREE_THREADED", "Row", "in_turns", "load", "loop", "machine", "median", "no_garbage", "ratios", "row", "unmeasured"]
+def resident() -> int | None:
+    """The bytes of memory that this process has; None where the system does not say it in `/proc`."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return None

@@ -11,7 +11,7 @@ from weakref import ref
 from . import report
 from ._typing import TypeVar
 from .errors import Revoked, RevokeDeadlock, RevokeTimeout
-from .provider import STALL_AFTER, Provider, refuse_own_task
+from .provider import STALL_AFTER, Provider, refuse_deadlock, refuse_own_task
 from .waiting import Bell, Claim, check_timeout, start
 
 TYPE_CHECKING = False
@@ -224,8 +224,7 @@ class Device:
         if self.state == "removed":
             return False
         self._refuse_deadlock()
-        for provider in self._tree():
-            provider._removal._refuse_deadlock()
+        refuse_deadlock(provider._removal for provider in self._tree())
         deadline = None if timeout is None else monotonic() + timeout
         self._deny()
         removals = [provider._removal for provider in self._tree()]

@@ -17,14 +17,14 @@ from .waiting import Bell, Claim, check_timeout, start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
     from typing import Any, Literal, NoReturn, Self
 
     from .loops import Loop
     from .report import Blocker
 
-__all__ = ["STALL_AFTER", "Provider", "Revocation", "refuse_own_task"]
+__all__ = ["STALL_AFTER", "Provider", "Revocation", "refuse_deadlock", "refuse_own_task"]
 
 T = TypeVar("T")
 _numbers = count(1)
@@ -37,22 +37,35 @@ if os.environ.get("REF_PROXY_DEBUG") == "1":  # the face loads this module, befo
     trace(report.note_access)
 
 
-def _refuse_own_sections(cell: Cell, first: int, last: int) -> None:
-    """Raise where a blocking wait would keep the sections that it waits for from ending: this thread's, and its event loop's."""
-    sections = cell.sections(first, last)
-    if not sections:
-        return
-    theirs: dict[int, Proxy[Any]] = {}
-    for proxy, _, mine, detached, token in sections:
-        if detached:
-            continue
-        if mine:
-            raise _deadlock(cell, proxy, "this very thread", "thread or task")
-        theirs[token] = proxy
-    if theirs:
-        for task in tasks.here():
-            for token in tasks.holds(task, theirs):
-                raise _deadlock(cell, theirs[token], f"task {tasks.name(task)!r}, of the event loop that runs here,", "thread")
+def refuse_deadlock(removals: Iterable[Revocation[Any]]) -> None:
+    """Raise, before anything is changed, where a blocking wait for all of these would keep one of them from ending."""
+    removals = list(removals)
+    _refuse_own_sections((removal._cell, removal._first, removal._last or removal._cell.number) for removal in removals)
+    for removal in removals:
+        removal._refuse_own_hook()
+
+
+def _refuse_own_sections(publications: Iterable[tuple[Cell, int, int]]) -> None:
+    """Raise where the sections that would be waited for could not end meanwhile: this thread's, and those of its event loop.
+
+    Each task is looked into once, for the sections of all cells: there may be thousands of either.
+    """
+    here: list[Any] | None = None  # the tasks, as soon as there is anything that they could hold
+    theirs: dict[int, tuple[Cell, Proxy[Any]]] = {}
+    for cell, first, last in publications:
+        sections = cell.sections(first, last)
+        if sections and here is None:
+            here = tasks.here()
+        for proxy, _, mine, detached, token in sections:
+            if detached:
+                continue
+            if mine:
+                raise _deadlock(cell, proxy, "this very thread", "thread or task")
+            if here:
+                theirs[token] = cell, proxy
+    for task in here or ():
+        for token in tasks.holds(task, theirs):
+            raise _deadlock(*theirs[token], f"task {tasks.name(task)!r}, of the event loop that runs here,", "thread")
 
 
 async def refuse_own_task(loop: Loop, cell: Cell, first: int, last: int) -> None:
@@ -150,8 +163,7 @@ class Revocation(Generic[T]):
     # The steps, in their order. Each may be taken again: it does what is left of it.
 
     def _refuse_deadlock(self) -> None:
-        _refuse_own_sections(self._cell, self._first, self._last or self._cell.number)
-        self._refuse_own_hook()
+        refuse_deadlock([self])
 
     def _refuse_own_hook(self) -> None:
         for step in ("interrupt", "release"):
@@ -573,7 +585,7 @@ class Provider(Generic[T]):
         """
         check_timeout(timeout)
         number = self._cell.number
-        _refuse_own_sections(self._cell, number, number)
+        _refuse_own_sections([(self._cell, number, number)])
         deadline = None if timeout is None else monotonic() + timeout
         pending, old = self._publish(new)
         self._outcome(pending, pending._finish(deadline), timeout)

@@ -12,7 +12,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from ref_proxy import Device, Provider, Revoked, RevokeDeadlock, RevokeTimeout, aio
+from ref_proxy import Device, Provider, Revoked, RevokeDeadlock, RevokeTimeout, aio, tasks
 from ref_proxy.waiting import Bell
 from tests.support import Call, Holder, Resource
 
@@ -315,6 +315,37 @@ def test_it_is_refused_also_where_the_section_began_in_another_thread(run, provi
                 provider.revoke()
             assert provider.state == "live"
             leave.set()
+
+    run(main)
+
+
+def test_a_device_looks_once_at_the_loops_tasks_however_many_providers_it_has(run, monkeypatch):
+    looks: list[int] = []
+    here = tasks.here
+    monkeypatch.setattr(tasks, "here", lambda: looks.append(1) or here())
+
+    async def main():
+        device = Device("hub")
+        proxies = [device.provide(object(), name=f"port {i}").proxy() for i in range(5)]
+        sections = [Call(proxy.access).result() for proxy in proxies]
+
+        async def body():
+            with sections[3]:
+                await leave.wait()
+
+        async with anyio.create_task_group() as group:
+            leave = anyio.Event()
+            group.start_soon(body, name="borrower")
+            await turns()
+            with pytest.raises(RevokeDeadlock, match=r"'port 3' cannot be removed in here: .* task 'borrower'"):
+                device.remove()
+            assert device.state == "live"
+            asked = len(looks)
+            leave.set()
+        for section in sections:
+            section.end()
+        assert device.remove() is True
+        assert (asked, len(looks)) == (1, 1)  # at the end nobody is inside: there is nothing that a task could hold
 
     run(main)
 

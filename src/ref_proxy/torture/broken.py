@@ -236,7 +236,7 @@ def interrupt_left_out() -> None:
 
 
 def own_section_unseen() -> None:
-    def nothing(cell: Any, first: int, last: int) -> None:
+    def nothing(publications: Any) -> None:
         pass
 
     _provider._refuse_own_sections = nothing
