@@ -9,6 +9,7 @@
 #   make torture     readers and removals of every kind at once, and a verdict
 #   make busted      the torture of broken mechanisms: each must fail
 #   make sanitize    the specification and a storm under AddressSanitizer and UndefinedBehaviorSanitizer
+#   make instructions  the instructions of an access, by callgrind, compared with those that are kept; ARGS=--accept keeps these
 #   make nightly     the long ones of all these, with ThreadSanitizer and coverage, and a report in Markdown
 #   make clean       remove what was set up
 #
@@ -30,7 +31,7 @@ RUN := $(VENV)/bin/python
 # What was set up, and when: the twins that could be built.
 READY := $(VENV)/twins
 
-.PHONY: setup demo test check format lint mypy pyright floors fix test-all model torture busted sanitize nightly clean
+.PHONY: setup demo test check format lint mypy pyright floors fix test-all model torture busted sanitize instructions nightly clean
 
 setup: $(READY)
 
@@ -84,6 +85,9 @@ busted: $(READY)
 
 sanitize: $(READY)
 	@.ci/sanitize memory $(RUN)
+
+instructions: $(READY)
+	@$(RUN) -m benchmarks.instructions $(ARGS)
 
 nightly:
 	@.ci/nightly
