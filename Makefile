@@ -10,6 +10,7 @@
 #   make busted      the torture of broken mechanisms: each must fail
 #   make sanitize    the specification and a storm under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make instructions  the instructions of an access, by callgrind, compared with those that are kept; ARGS=--accept keeps these
+#   make native      an access in C alone, beside liburcu's read side
 #   make nightly     the long ones of all these, with ThreadSanitizer and coverage, and a report in Markdown
 #   make clean       remove what was set up
 #
@@ -31,7 +32,7 @@ RUN := $(VENV)/bin/python
 # What was set up, and when: the twins that could be built.
 READY := $(VENV)/twins
 
-.PHONY: setup demo test check format lint mypy pyright floors fix test-all model torture busted sanitize instructions nightly clean
+.PHONY: setup demo test check format lint mypy pyright floors fix test-all model torture busted sanitize instructions native nightly clean
 
 setup: $(READY)
 
@@ -88,6 +89,9 @@ sanitize: $(READY)
 
 instructions: $(READY)
 	@$(RUN) -m benchmarks.instructions $(ARGS)
+
+native: $(READY)
+	@$(RUN) -m benchmarks.native $(ARGS)
 
 nightly:
 	@.ci/nightly
