@@ -2,8 +2,8 @@
 
     python -m benchmarks.native [--quick] [--json FILE]
 
-For Linux, with a C compiler and liburcu's headers (Debian: liburcu-dev), which it installs where it may; where it may not, the rows
-of liburcu say so.
+For Linux, with a C compiler and liburcu's headers (Debian: liburcu-dev). It installs those where it may; where it may not,
+liburcu's rows say so.
 """
 
 from __future__ import annotations

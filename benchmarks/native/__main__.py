@@ -79,8 +79,7 @@ def module() -> tuple[ModuleType, str]:
             for flavour, compiled in zip(FLAVOURS, objects, strict=True):
                 build(compiled, [HERE / "flavour.c"], [f"-DFLAVOUR={flavour}", "-c"])
         except OSError as error:
-            missing = next((line for line in str(error).splitlines() if "urcu" in line and "rror" in line), str(error))
-            why = f"without liburcu ({PACKAGE}): {missing}"
+            why = f"{PACKAGE} is not installed" if "urcu" in str(error) and "No such file" in str(error) else str(error)
             objects, options, libraries = [], [], []
         target = folder / f"_core{sysconfig.get_config_var('EXT_SUFFIX')}"
         build(target, [HERE / "native.c", *objects], [*options, "-pthread"], libraries)
