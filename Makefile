@@ -9,6 +9,8 @@
 #   make torture     readers and removals of every kind at once, and a verdict
 #   make busted      the torture of broken mechanisms: each must fail
 #   make sanitize    the specification and a storm under AddressSanitizer and UndefinedBehaviorSanitizer
+#   make instructions  the instructions of an access, by callgrind, compared with those that are kept; ARGS=--accept keeps these
+#   make native      an access in C alone, beside liburcu's read side
 #   make nightly     the long ones of all these, with ThreadSanitizer and coverage, and a report in Markdown
 #   make bench       what it costs, under every interpreter that is found, into docs/performance; ARGS=--quick shows that it runs
 #   make clean       remove what was set up
@@ -31,7 +33,8 @@ RUN := $(VENV)/bin/python
 # What was set up, and when: the twins that could be built.
 READY := $(VENV)/twins
 
-.PHONY: setup demo test check format lint mypy pyright floors fix test-all model torture busted sanitize nightly bench figures clean
+.PHONY: setup demo test check format lint mypy pyright floors fix test-all model torture busted sanitize instructions native nightly bench \
+        figures clean
 
 setup: $(READY)
 
@@ -85,6 +88,12 @@ busted: $(READY)
 
 sanitize: $(READY)
 	@.ci/sanitize memory $(RUN)
+
+instructions: $(READY)
+	@$(RUN) -m benchmarks.instructions $(ARGS)
+
+native: $(READY)
+	@$(RUN) -m benchmarks.native $(ARGS)
 
 nightly:
 	@.ci/nightly
