@@ -16,8 +16,11 @@ from tests.schedules.faults import FAULTS, Fault, package
 from tests.schedules.scenes import SCENES
 from tests.schedules.scheduler import GIL, PREEMPTIONS, bound, explore, interleave_test
 
-# One thread runs at a time in any case: there is nothing new to be seen.
-pytestmark = pytest.mark.skipif(not GIL and not PREEMPTIONS, reason="the same as with the GIL, but slow: PREEMPTIONS=1 runs it")
+pytestmark = [
+    # One thread runs at a time in any case: there is nothing new to be seen.
+    pytest.mark.skipif(not GIL and not PREEMPTIONS, reason="the same as with the GIL, but slow: PREEMPTIONS=1 runs it"),
+    pytest.mark.timeout(200),  # a scene is 10 s of work; a machine may have more to do
+]
 
 
 @pytest.fixture(scope="module")
