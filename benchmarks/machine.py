@@ -10,10 +10,8 @@ import sysconfig
 import time
 from pathlib import Path
 
-import ref_proxy
 from benchmarks.measure import FREE_THREADED
 from benchmarks.peers import versions
-from ref_proxy.torture.machine import cpu
 
 __all__ = ["cores", "load", "machine"]
 
@@ -37,6 +35,9 @@ def git(*arguments: str) -> str | None:
 
 
 def machine() -> dict[str, object]:
+    import ref_proxy
+    from ref_proxy.torture.machine import cpu
+
     changed = git("status", "--porcelain", "--", "src", "benchmarks")
     return {
         "cpu": cpu(),

@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
-from ref_proxy import BACKEND
-
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator, Mapping
@@ -87,6 +85,8 @@ def in_turns(loops: Mapping[str, Loop], rounds: int, count: int, empty: Loop | N
 
 def elsewhere(module: str, *arguments: object) -> Any:
     """What `python -m module arguments...` prints, as JSON: by this interpreter, with this twin, in a process of its own."""
+    from ref_proxy import BACKEND  # not before: what measures in C brings a twin of its own
+
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "REF_PROXY_BACKEND": BACKEND}
     command = [sys.executable, "-m", module, *map(str, arguments)]
     return json.loads(subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=True).stdout)

@@ -127,7 +127,7 @@ def figures(runs: Sequence[Run], reasons: Reasons, folder: str) -> Iterator[str]
             yield f"- **{run.title}**: " + ";\n  ".join(described(machine))
     for plot in plots.PLOTS:
         if plot.data(runs):
-            yield f"\n![{plot.title(runs)}]({folder}/{plot.name}.svg)"
+            yield f"\n![{' '.join(plot.title(runs).split())}]({folder}/{plot.name}.svg)"
     yield from missed(runs, reasons)
     yield from tables([run for run in runs if not run.standing_alone], "###")
     for run in runs:

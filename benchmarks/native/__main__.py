@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.compiled import build, compiler, load
-from benchmarks.measure import FREE_THREADED, Row, machine, no_garbage, ratios, row, unmeasured
-from benchmarks.measure import load as wanting
+from benchmarks.machine import load as wanting
+from benchmarks.machine import machine
+from benchmarks.measure import FREE_THREADED, no_garbage
+from benchmarks.rows import Row, ratios, row, show, unmeasured
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -262,8 +264,6 @@ def main() -> None:
         module()
     except OSError as error:
         raise SystemExit(f"nothing is measured in C here: {error}") from error
-    from benchmarks.core import show
-
     where: dict[str, Any] = machine()
     print(f"{where['python']}, {where['cpu']}, commit {where['commit']}, load {where['load']}")
     found: list[Row] = []
