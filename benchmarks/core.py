@@ -22,6 +22,7 @@ if __package__ in (None, ""):  # run by its path
 from benchmarks import access, calls, coroutines, crowd, devices, footprint, millions, removal, replacing, threads, twin
 from benchmarks.machine import load, machine
 from benchmarks.measure import FREE_THREADED
+from benchmarks.native import native
 from benchmarks.rows import show
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ GROUPS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "memory": lambda quick: each_of(footprint.memory(), millions.millions(10_000 if quick else 1_000_000)),
     "making": lambda quick: footprint.making(*(3, 200) if quick else (500, 2000)),
     "import": lambda quick: footprint.importing(2 if quick else 100),
+    "native": native,
     "twin": lambda quick: twin.twin(*(5, 100) if quick else (400, 300)),
 }
 RACES = (80, 20_000) if FREE_THREADED else (20, 100_000)  # with the GIL long enough for it to be handed on several times

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.measure import Row, unmeasured
+from benchmarks.rows import Row, unmeasured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
