@@ -163,7 +163,8 @@ class Revocation(Generic[T]):
     # The steps, in their order. Each may be taken again: it does what is left of it.
 
     def _refuse_deadlock(self) -> None:
-        refuse_deadlock([self])
+        _refuse_own_sections([(self._cell, self._first, self._last or self._cell.number)])
+        self._refuse_own_hook()
 
     def _refuse_own_hook(self) -> None:
         for step in ("interrupt", "release"):
