@@ -34,9 +34,11 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if "libasan" not in os.environ.get("LD_PRELOAD", ""):
+    from ref_proxy.torture.forks import forbidden_by_sanitizer
+
+    why = forbidden_by_sanitizer()
+    if why is None:
         return
-    why = "AddressSanitizer leaves its own lock taken in a child if another thread was allocating at the fork"
     for item in items:
         if isinstance(item, pytest.Function) and "in_child" in item.function.__code__.co_names:
             item.add_marker(pytest.mark.skip(reason=why))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .specimen import Specimen
     from .stage import Stage
 
-__all__ = ["Forker", "without_forks"]
+__all__ = ["Forker", "forbidden_by_sanitizer", "without_forks"]
 
 PAUSE = 0.2  # seconds between two: a fork costs all others some milliseconds
 CHILD = 3.0  # seconds for each removal in a child
@@ -38,8 +38,15 @@ def without_forks() -> str | None:
         return "this system cannot fork"
     if not GIL and BACKEND == "py":
         return "free-threaded CPython leaves a dict locked in a child if another thread was in it at the fork"
+    return forbidden_by_sanitizer()
+
+
+def forbidden_by_sanitizer() -> str | None:
+    """Why a process that runs under a sanitizer must not fork; None where it may."""
     if "libasan" in os.environ.get("LD_PRELOAD", ""):
         return "AddressSanitizer leaves its own lock taken in a child if another thread was allocating at the fork"
+    if "TSAN_OPTIONS" in os.environ:
+        return "ThreadSanitizer takes a thread that a child starts for one that the parent had, and ends the child"
     return None
 
 
