@@ -224,7 +224,7 @@ struct Section {
         Section *spare; /* with the GIL, among the spares: the next of them */
     };
     bool collected; /* finalised by the collector, which does that to an object once: so its memory is not used again */
-    bool lent;      /* no object yet: a guarded call's own, see section_lend() */
+    bool lent;      /* no object yet: a guarded call's own, see section_open() */
 #ifdef Py_GIL_DISABLED
     ATOMIC(char) keeping; /* LOOSE, PARKED or SPARE */
 #endif
@@ -759,7 +759,8 @@ static PyObject *section_detach(Section *self, PyObject *Py_UNUSED(ignored)) {
  *
  * `lend`: if memory is at hand, and the access is granted, leave it at that. Such a section is no object yet, and takes no reference
  * to the resource or the proxy, for whose counts threads would fight: section_adopt() makes it one, or section_return() ends it. The
- * caller keeps the proxy, and lets nobody see it. (On the C stack it would be as fast, and be overwritten where greenlets move that.) */
+ * caller keeps the proxy, and lets nobody see it. (On the C stack it would be as fast, and be overwritten where a greenlet is put
+ * aside in the midst of the call.) */
 static HOT Section *section_open(Proxy *self, Cell *cell, bool lend) {
     PyThreadState *thread = PyThreadState_Get();
     Stripe *stripe = stripe_of(cell, thread->id);
@@ -975,7 +976,7 @@ static void cell_dealloc(Cell *self) {
     if (self->next != NULL)
         self->next->previous = self->previous;
     unlock(&self->state->lock);
-    /* Every open section keeps its proxy, and so the cell: there is none, and so no retired publication either. */
+    /* Every open section keeps its proxy, or its guarded call does, and so the cell: there is none, and no retired publication. */
     assert(self->oldest == NULL);
 #ifdef Py_GIL_DISABLED
     FOR_EACH_STRIPE(self, stripe)
