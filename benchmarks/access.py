@@ -36,6 +36,7 @@ def measured(rounds: int, count: int) -> dict[str, list[float]]:
             "lock": loop("with x: pass", x=lock),
             "tracked": loop(WITH_ACCESS, x=module.Tracked(resource)),
             "static": loop(WITH_ACCESS, x=module.Static(resource)),
+            "unbound": loop(WITH_ACCESS, x=module.Unbound(resource)),
             "ours as": loop("with x.access() as r: pass", x=proxy),
             "limit as": loop("with x.access() as r: pass", x=nothing),
             "try": loop("with x.try_access() as r:\n            if r is not None: pass", x=proxy),
@@ -76,6 +77,7 @@ def access(launches: int, rounds: int, count: int) -> Iterator[Row]:
         yield row(group, f"the same, the loop included : {title}", "ratio", ratios(raw["ours"], raw[below]))
     yield row(group, "`with proxy.access()` : one that the collector tracks", "ratio", ratios(times["ours"], times["tracked"]))
     yield row(group, "`with proxy.access()` : one of a static type", "ratio", ratios(times["ours"], times["static"]))
+    yield row(group, "`with proxy.access()` : one that is not bound", "ratio", ratios(times["ours"], times["unbound"]))
     yield row(group, "`with ... as r:` : the same of the do-nothing one", "ratio", ratios(times["ours as"], times["limit as"]))
     yield row(group, "one in the other : the same of the do-nothing one", "ratio", ratios(times["nested"], times["limit nested"]))
     yield row(group, "the do-nothing one : `with threading.Lock()`", "ratio", ratios(times["limit"], times["lock"]))
@@ -88,6 +90,7 @@ def access(launches: int, rounds: int, count: int) -> Iterator[Row]:
         "limit nested": "`with` the do-nothing one in `with` the do-nothing one",
         "tracked": "`with` the one that the collector tracks",
         "static": "`with` the one of a static type",
+        "unbound": "`with` the one that is not bound",
         "lock": "`with threading.Lock()`",
         "": "the empty loop",
     }.items():

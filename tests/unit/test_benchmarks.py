@@ -187,7 +187,7 @@ def test_the_limit_does_nothing_but_hand_out_the_resource() -> None:
         pytest.skip(str(error))
     resource = object()
     before = sys.getrefcount(resource)
-    for kind in (module.Limit, module.Tracked, module.Static):
+    for kind in (module.Limit, module.Tracked, module.Static, module.Unbound):
         with kind(resource).access() as got:
             assert got is resource
         del got
