@@ -976,7 +976,7 @@ static void cell_dealloc(Cell *self) {
     if (self->next != NULL)
         self->next->previous = self->previous;
     unlock(&self->state->lock);
-    /* Every open section keeps its proxy, or its guarded call does, and so the cell: there is none, and no retired publication. */
+    /* Every open section, or its guarded call, keeps its proxy, and so the cell: there is none, and no retired publication. */
     assert(self->oldest == NULL);
 #ifdef Py_GIL_DISABLED
     FOR_EACH_STRIPE(self, stripe)
@@ -1225,7 +1225,8 @@ static HOT PyObject *handle_meets(Handle *self, State *state, PyObject *resource
 }
 
 /* End the section, and return what the caller gets for `value`; or have `hold` do both. Steals the references to the two. */
-static HOT PyObject *handle_hand_out(Handle *self, State *state, Section *section, PyObject *resource, PyObject *value, PyObject *hold) {
+static HOT PyObject *handle_hand_out(Handle *self, State *state, Section *section, PyObject *resource, PyObject *value,
+                                     PyObject *hold) {
     PyObject *handed = handle_meets(self, state, resource, value);
     if (unlikely(handed == NULL)) {
         section_adopt(section);
