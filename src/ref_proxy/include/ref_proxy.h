@@ -17,7 +17,8 @@
  *   - a reference to the proxy, from the access until the end has returned;
  *   - the end: once for each access that was granted, in whatever thread. A function that returns without it leaves its record,
  *     which is on its stack, in a list: whoever comes by next writes into what is there by then;
- *   - a record that stays where it is while the section is open, and is zero before its first.
+ *   - a record that stays where it is while the section is open, and is zero before its first. (Greenlets move the C stack: where one may
+ *     be switched meanwhile, keep the record in an object.)
  *
  * Calls that are granted or refused run no Python code, but where the process debugs (REF_PROXY_DEBUG=1, the pytest plugin). The end
  * does, where it was the last one that a removal waited for: it wakes that, and the resource may be let go of. An exception that is
