@@ -408,7 +408,8 @@ class Provider(Generic[T]):
         resource: what is shared: any object but None, which means "gone".
         release: called with the resource, once, after the last section has ended: `Serial.close`.
         interrupt: called with the resource after the denial and before the wait, so that a blocked reader comes back:
-            `Serial.cancel_read`. A failure of it is logged, and does not stop the removal.
+            `Serial.cancel_read`. It is called once, so it must reach a reader too that is only about to block. A failure of it is
+            logged, and does not stop the removal.
         name: what messages and reports call it; the resource's type and a number where it is left out.
         stall_after: a removal that has waited for so many seconds logs who is inside, as a warning of the logger "ref_proxy", and
             again after twice the time, and so on. None: it never does.
