@@ -139,27 +139,26 @@ def holds(task: Any, ids: Collection[int]) -> set[int]:
     """
     found: set[int] = set()
     seen: set[int] = set()
-    # Level by level, in one call for all that may lead into a container and in one for the rest: free-threaded CPython stops all
-    # threads for each call.
-    level: dict[bool, list[Any]] = {False: list(_coroutines(task)), True: []}
-    for deeper in (*[True] * _DEPTH, False):
-        following: dict[bool, list[Any]] = {False: [], True: []}
-        for managed, holders in level.items():
-            for each in gc.get_referents(*holders) if holders else ():
-                if id(each) in ids:
-                    found.add(id(each))
-                    continue
-                cls = cast("type[object]", type(each))
-                if hasattr(cls, "__withs__"):  # a guarded object, which others may be using too
-                    withs = each.__withs__.copy().items()
-                    found |= {id(section) for section, (who, _) in withs if who is task and id(section) in ids}
-                    continue
-                manager = hasattr(cls, "__exit__") or hasattr(cls, "__aexit__")
-                suspended = hasattr(cls, "throw") or hasattr(cls, "athrow")  # a coroutine or a generator, or what passes for one
-                # Into a container only on the way into one of those: an ExitStack, or what has its section in an attribute.
-                inside = (managed and issubclass(cls, _CONTAINERS)) or manager or suspended
-                if deeper and id(each) not in seen and (inside or issubclass(cls, _METHODS)):
-                    seen.add(id(each))
-                    following[inside].append(each)
-        level = following
+    # All holders of a kind in one call: free-threaded CPython stops all threads for each, and only then the frames of a task that
+    # runs in another thread are safe to be looked into. What a coroutine awaits is on its stack, and no step further away.
+    todo: dict[tuple[int, bool], list[Any]] = {(_DEPTH, False): [_coroutine(task)]}
+    while todo:
+        depth, managed = kind = max(todo)
+        for each in gc.get_referents(*todo.pop(kind)):
+            if id(each) in ids:
+                found.add(id(each))
+                continue
+            cls = cast("type[object]", type(each))
+            if hasattr(cls, "__withs__"):  # a guarded object, which others may be using too
+                withs = each.__withs__.copy().items()
+                found |= {id(section) for section, (who, _) in withs if who is task and id(section) in ids}
+                continue
+            manager = hasattr(cls, "__exit__") or hasattr(cls, "__aexit__")
+            suspended = hasattr(cls, "throw") or hasattr(cls, "athrow")  # a coroutine or a generator, or what passes for one
+            # Into a container only on the way into one of those: an ExitStack, or what has its section in an attribute.
+            inside = (managed and issubclass(cls, _CONTAINERS)) or manager or suspended
+            left = depth if suspended else depth - 1
+            if left >= 0 and id(each) not in seen and (inside or issubclass(cls, _METHODS)):
+                seen.add(id(each))
+                todo.setdefault((left, inside), []).append(each)
     return found
