@@ -75,6 +75,9 @@ def _add_torture(parsers: Parsers) -> None:
     parser.add_argument("--seed", type=int, metavar="N", help="for all random choices; another one each time, and shown")
     parser.add_argument("--readers", type=_number, default=4, metavar="N", help="threads that only read, beside all others (4)")
     parser.add_argument(
+        "--patience", type=_seconds, default=20.0, metavar="S", help="how long any step may take before it counts as a hang (20)"
+    )
+    parser.add_argument(
         "--busted",
         metavar="NAME",
         help="break this piece of the library first, for some seconds: it must fail; `list` lists them",

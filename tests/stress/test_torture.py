@@ -57,6 +57,12 @@ def test_quietly_it_says_the_outcome_alone():
     assert len(done.stdout.splitlines()) == 1
 
 
+def test_a_step_that_takes_longer_than_the_patience_is_a_hang():
+    done = torture("--seconds", "3", "--quiet", "--patience", "0.0001")
+    assert done.returncode == 1
+    assert "has been stuck for" in done.stdout
+
+
 # A representative of each sort; `python -m tests.stress.busted` tries them all.
 SAMPLE = {
     "py": ["no-recheck", "fork-keeps-sections", "release-twice"],

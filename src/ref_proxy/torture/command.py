@@ -26,6 +26,7 @@ def run(
     seconds: float = 20.0,
     seed: int | None = None,
     readers: int = 4,
+    patience: float = storms.Config.patience,
     busted: str | None = None,
     json: str | None = None,
     quiet: bool = False,
@@ -35,7 +36,7 @@ def run(
         seed = SystemRandom().getrandbits(32)
     options: dict[str, Any] = {"seed": seed, "readers": readers, "path": json, "quiet": quiet}
     if busted is None:
-        return storm(seconds=seconds, **options)
+        return storm(seconds=seconds, patience=patience, **options)
     if busted == "list":
         return _list()
     return _busted(busted, options)

@@ -21,14 +21,16 @@ __all__ = ["LOST", "PROVIDER", "SECTION", "Notices"]
 
 SECTION, PROVIDER = "was dropped while open", "was dropped while live"  # what the warnings say
 LOGGED = "interrupts that failed"
+SLOW = "removals that waited long"
 LOST = "strikes lost in a finaliser"
 
 
 class Notices(logging.Handler):
     """While it is entered nothing is printed: what is expected is counted, and all else is a fault."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, patience: float) -> None:
         super().__init__()
+        self._patience = patience
         self.counts: Counter[str] = Counter()
         self._stage = stage
 
@@ -71,6 +73,13 @@ class Notices(logging.Handler):
         error = record.exc_info[1] if record.exc_info else None
         if str(error) == FAULTY:
             self.counts[LOGGED] += 1
+        elif self._bearable(record):
+            self.counts[SLOW] += 1
         else:
             self._stage.fault(f"logged: {record.getMessage().splitlines()[0]}{'' if error is None else f' {error!r}'}")
         return True
+
+    def _bearable(self, record: logging.LogRecord) -> bool:
+        """Whether it only says that a removal stalls, and that for less than half of what any step may take."""
+        stalls = "has been waiting for" in record.msg and isinstance(record.args, tuple)
+        return stalls and float(record.args[1]) < self._patience / 2  # type: ignore[index, arg-type]

@@ -46,7 +46,7 @@ def run(config: Config, watch: Watch, bite: Watch) -> Tally:
     stage = Stage(config.seed)
     tally = Tally()
     began, interval = monotonic(), sys.getswitchinterval()
-    with Notices(stage) as notices:
+    with Notices(stage, config.patience) as notices:
         roster = Roster(stage, config.readers)
         stage.actors = roster.actors
 
