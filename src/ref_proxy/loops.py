@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-from functools import partial
 from time import monotonic
 
 from . import tasks
@@ -91,13 +90,17 @@ def running() -> Loop:
     raise RuntimeError("there is no event loop of asyncio or trio running here: await this in a task, or use what blocks instead")
 
 
+def _poster(loop: Loop, rung: Event) -> Callable[[], object]:
+    return lambda: loop.post(rung.set)  # functools.partial is slow to be imported
+
+
 async def wait(loop: Loop, bell: Bell, ready: Callable[[], bool], deadline: float | None = None) -> bool:
     """Wait as `Bell.wait()` does, but blocking this task alone. Cancelled, it leaves nothing behind."""
     while not ready():
         if deadline is not None and monotonic() >= deadline:
             return False
         rung = loop.event()
-        peg = bell.hang(partial(loop.post, rung.set))
+        peg = bell.hang(_poster(loop, rung))
         try:
             if not ready():  # it may have rung before the rope hung there
                 await rung.wait(deadline)
