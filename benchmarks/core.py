@@ -43,7 +43,7 @@ GROUPS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "access": lambda quick: access.access(*(1, 5, 1000) if quick else (15, 200, 2000)),
     "peers": lambda quick: access.against_peers(*(5, 100) if quick else (200, 1000)),
     "asyncio": lambda quick: coroutines.coroutines(*(5, 100) if quick else (200, 2000)),
-    "calls": lambda quick: calls.calls(*(5, 1000) if quick else (500, 2000)),
+    "calls": lambda quick: calls.calls(*(1, 5, 1000) if quick else (15, 100, 2000)),
     "threads": lambda quick: each_of(
         threads.proxies(*(3, 1000) if quick else RACES),
         threads.peers(*(3, 100) if quick else (20, 5000)),
