@@ -26,7 +26,8 @@ class Outcome(NamedTuple):
 
     @property
     def failed_as_it_should(self) -> bool:
-        return self.status == 1 and "FAILURE: " in self.said
+        hung = "Timeout (" in self.said  # the interpreter itself, so that faulthandler ended it
+        return self.status == 1 and ("FAILURE: " in self.said or hung)
 
 
 def shown() -> list[str]:

@@ -134,7 +134,14 @@ def rope_after_look() -> None:
 
     def hasty(self: Any, ready: Callable[[], bool], deadline: float | None = None) -> bool:
         looks = cycle((True, False))  # every other look is the one after the rope was hung up: that one is left out
-        return bool(wait(self, lambda: next(looks) and ready(), deadline))
+
+        def look() -> bool:
+            seen = next(looks) and ready()
+            if not seen:
+                sleep(0.001)  # others come to ring, before the rope hangs there
+            return seen
+
+        return bool(wait(self, look, deadline))
 
     _Bell.wait = hasty
 
