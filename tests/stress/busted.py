@@ -50,14 +50,15 @@ def attempt(name: str) -> Outcome:
 
 
 def main(names: list[str]) -> int:
-    failed = 0
+    failed, names = 0, names or shown()
     with ThreadPoolExecutor(TOGETHER) as pool:
-        for outcome in pool.map(attempt, names or shown()):
+        for outcome in pool.map(attempt, names):
             reasons = [line for line in outcome.said.splitlines() if line.startswith("FAILURE: ")]
             verdict = "MISSED" if not outcome.failed_as_it_should else "late" if outcome.seconds > LIMIT else "caught"
             failed += not outcome.failed_as_it_should
             what = reasons[0] if reasons else f"status {outcome.status}: {outcome.said[-400:]}"
             print(f"{verdict:<7} {outcome.seconds:5.1f} s  {outcome.name:<22} {what}", flush=True)
+    print(f"{len(names) - failed} of {len(names)} broken mechanisms were noticed")
     return 1 if failed else 0
 
 
