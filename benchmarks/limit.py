@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import shlex
-import subprocess
 import sysconfig
 import tempfile
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from benchmarks import compiled
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -24,23 +22,7 @@ def load(name: str = "_limit", *include: str) -> ModuleType:
 
     Built with the flags that extensions of this interpreter are built with, as the C twin is: they are compared.
     """
-    source = Path(__file__).with_name(f"{name}.c")
-    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
-    flags = shlex.split(sysconfig.get_config_var("CFLAGS") or "-O3 -DNDEBUG")
     with tempfile.TemporaryDirectory(prefix="ref_proxy-limit-", ignore_cleanup_errors=True) as folder:
         target = Path(folder) / f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}"
-        includes = [f"-I{path}" for path in (sysconfig.get_path("include"), *include)]
-        built = subprocess.run(
-            [*compiler[:1], *flags, "-std=gnu11", "-fPIC", "-shared", *includes, "-o", str(target), str(source)],
-            capture_output=True,
-            check=False,
-            text=True,
-        )
-        if built.returncode:
-            raise OSError(f"{source.name} could not be built: {built.stderr}")
-        spec = importlib.util.spec_from_file_location(name, target)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return module
+        compiled.build(target, [Path(__file__).with_name(f"{name}.c")], ["-std=gnu11", *(f"-I{path}" for path in include)])
+        return compiled.load(name, target)

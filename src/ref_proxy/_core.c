@@ -163,7 +163,7 @@ typedef struct {
     Lock lock;   /* guards the tracer, and the list of cells */
     Cell *cells; /* all of them, for a forked child */
     unsigned long forks;
-    uint64_t exiting; /* 0, or the thread that ends the interpreter: see at_exit() */
+    uint64_t exiting; /* 0, or the thread that ends the interpreter: see core_at_exit() */
 } State;
 
 struct Publication {
@@ -182,7 +182,7 @@ struct Cell {
     Publication *oldest;           /* retired and not complete, in order */
     unsigned long long number;     /* of the newest publication */
     Lock publishing;               /* guards the four above; `current` is read without it */
-    bool traced;                   /* for debugging: accesses to it are told of; constant, until at_exit() */
+    bool traced;                   /* for debugging: accesses to it are told of; constant, until core_at_exit() */
     Cell *next, **previous;        /* in the module's list */
     unsigned long forks;           /* how many after_fork() has been through with this cell */
 #ifdef Py_GIL_DISABLED
