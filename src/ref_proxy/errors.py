@@ -9,10 +9,14 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
+    from typing import Any, TypeAlias
 
     from .provider import Revocation
+    from .remote.recall import Recall
+    from .remote.records import Holder
     from .report import Blocker
+
+    Pending: TypeAlias = Revocation[Any] | Recall[Any]
 
 __all__ = ["RevokeDeadlock", "RevokeTimeout", "Revoked"]
 
@@ -52,6 +56,7 @@ class RevokeTimeout(TimeoutError):
     Attributes:
         blockers: who was inside when the time ran out, one `Blocker` a section.
         pending: the removal that goes on, a `Revocation`; `pending.wait()` waits for it.
+        holders: the processes that had not let go, one `remote.Holder` each, of what is shared with other processes.
 
     >>> from ref_proxy import Provider
     >>> provider = Provider(["a resource"], name="line")
@@ -69,10 +74,13 @@ class RevokeTimeout(TimeoutError):
 
     __module__ = "ref_proxy"
 
-    def __init__(self, message: str, *, blockers: Sequence[Blocker] = (), pending: Revocation[Any] | None = None) -> None:
+    def __init__(
+        self, message: str, *, blockers: Sequence[Blocker] = (), pending: Pending | None = None, holders: Sequence[Holder] = ()
+    ) -> None:
         super().__init__(message)
         self.blockers = list(blockers)
-        self.pending = pending
+        self.pending: Any = pending
+        self.holders = list(holders)
 
 
 class RevokeDeadlock(RuntimeError):

@@ -1,0 +1,48 @@
+"""Addresses: which back end, and which name. `unix:NAME`, `unix:/path/to/socket`, `postgresql://user@host/database#NAME`."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .backend import Backend
+
+__all__ = ["check_name", "find", "split"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def find(address: str) -> tuple[Backend, str]:
+    """The back end of an address, and the name there. Raises `ValueError` for a bad one."""
+    backend, name = split(address)
+    if name is None:
+        raise ValueError(f"{address!r} has no name: write it as {'unix:NAME' if address.startswith('unix:') else address + '#NAME'}")
+    return backend, name
+
+
+def split(address: str) -> tuple[Backend, str | None]:
+    """The same, for an address that may stand for all names of its back end."""
+    if not isinstance(address, str):
+        raise TypeError(f"an address is a str such as 'unix:NAME', not {type(address).__name__}")
+    scheme, colon, rest = address.partition(":")
+    if colon and scheme == "unix":
+        from . import unix
+
+        return unix.backend(), rest if rest.startswith("/") else check_name(address, rest)
+    if colon and scheme in {"postgresql", "postgres"}:
+        from . import postgres
+
+        conninfo, _, name = address.partition("#")
+        return postgres.backend(conninfo), check_name(address, name)
+    raise ValueError(
+        f"{address!r} is no address: it begins with {scheme + ':' if colon else 'no scheme'}, and there are 'unix:NAME' and "
+        "'postgresql://user@host/database#NAME'"
+    )
+
+
+def check_name(address: str, name: str) -> str | None:
+    """The name, if it is a good one; None for none. Raises `ValueError`."""
+    if name and not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} in {address.partition(':')[0]!r} is no name: 1 to 64 letters, digits, '.', '_', '-', not beginning with '.'")
+    return name or None

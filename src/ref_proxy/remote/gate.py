@@ -1,0 +1,64 @@
+"""A byte that two processes share: a holder's accesses look at it, and the owner shuts it.
+
+A message has to be read by a thread of the holder's. After a stop (SIGSTOP, a debugger, a frozen container) other threads may run
+first. The owner's store into shared memory needs nobody: the very next access is refused. Only where the system has memory files.
+"""
+
+from __future__ import annotations
+
+import os
+from mmap import PROT_READ, PROT_WRITE, mmap
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = ["Gate"]
+
+PAGE = 4096
+SEALED = 0x0001 | 0x0002 | 0x0004  # F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW: a page that shrank would be SIGBUS for the other
+F_ADD_SEALS, F_GET_SEALS = 1033, 1034
+
+
+class Gate:
+    """One page. The holder makes it and reads it; the owner is given its descriptor, and shuts it."""
+
+    def __init__(self, fd: int, *, mine: bool) -> None:
+        self.fd = fd
+        self.memory = mmap(fd, PAGE, prot=PROT_READ if mine else PROT_READ | PROT_WRITE)
+
+    @classmethod
+    def make(cls) -> Self | None:
+        """Make one, open. None where the system has no memory files."""
+        if not hasattr(os, "memfd_create"):
+            return None
+        from fcntl import fcntl
+
+        fd = os.memfd_create("ref_proxy gate", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.truncate(fd, PAGE)
+        fcntl(fd, F_ADD_SEALS, SEALED)
+        return cls(fd, mine=True)
+
+    @classmethod
+    def take(cls, fd: int) -> Self:
+        """Take over what another process has made, and close the descriptor. Raises `ValueError` where it is none."""
+        from fcntl import fcntl
+
+        try:
+            if os.fstat(fd).st_size != PAGE or fcntl(fd, F_GET_SEALS) & SEALED != SEALED:
+                raise ValueError("what was sent as a gate is no sealed page")
+            return cls(fd, mine=False)
+        except OSError as error:
+            raise ValueError(f"what was sent as a gate is no memory file: {error}") from None
+        finally:
+            os.close(fd)
+
+    def shut(self) -> None:
+        """Refuse every access in the process that reads it, from now on."""
+        self.memory[0] = 1
+
+    def close(self) -> None:
+        """Give up the descriptor: the memory stays mapped for as long as somebody has it."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1

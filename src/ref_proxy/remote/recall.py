@@ -1,0 +1,139 @@
+"""One removal across processes: of what is shared, at the end, or of what was replaced."""
+
+from __future__ import annotations
+
+import math
+from time import monotonic
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from .. import report
+from ..errors import RevokeTimeout
+from ..waiting import check_timeout
+from .records import Holder, Outcome, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ..provider import Revocation
+    from .backend import Announcement
+
+__all__ = ["Recall"]
+
+T = TypeVar("T")
+PATIENCE = 0.25  # seconds, for holders to say who is inside, when the time has run out already
+
+
+class Recall(Generic[T]):
+    """A removal that is under way in every process. Made by `Shared`, and carried by a `RevokeTimeout` as its `pending`.
+
+    Every step may be broken off, by a timeout or Ctrl-C, and taken again by whoever comes next.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        removal: Revocation[T],
+        announcements: list[Announcement],
+        stall_after: float | None,
+        ended: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._name = name
+        self._removal = removal
+        self._announcements = announcements
+        self._stall_after = stall_after
+        self._ended = ended  # called once
+        self._outcomes: dict[str, Outcome] = {}  # one at most
+
+    @property
+    def done(self) -> bool:
+        """Whether every holder has let go, or was cut off, and the resource was released where this removal is to release it."""
+        return bool(self._outcomes)
+
+    @property
+    def resource(self) -> T | None:
+        """The resource that is being removed, for its owner; None once it was released."""
+        return self._removal.resource
+
+    def wait(self, timeout: float | None = None, *, fence_after: float | None = None) -> Outcome:
+        """Wait until it is done, and carry it on if nobody else does.
+
+        Blocks: on open sections in every process, at most `timeout` seconds; after `fence_after` seconds holders that have not let
+        go are cut off. Raises: `RevokeTimeout` with the holders, and the removal goes on; what the release raises, to the one that
+        ran it; `ValueError` for a bad time.
+        """
+        check_timeout(timeout)
+        check_timeout(fence_after)
+        now = monotonic()
+        deadline = None if timeout is None else now + timeout
+        for outcome in self._outcomes.copy().values():
+            return outcome
+        if self._drain(deadline, None if fence_after is None else now + fence_after):
+            # Here only the release is left: nobody is inside in any process.
+            if self._removal._finish(deadline) is not None:
+                return self._end()
+        raise self._late(timeout)
+
+    def _drain(self, deadline: float | None, fence_at: float | None) -> bool:
+        began, reports = monotonic(), 0
+        fence_at = math.inf if fence_at is None else fence_at
+        last = math.inf if deadline is None else deadline
+        for wait in (self._quiet, *(announcement.wait for announcement in self._announcements)):
+            stall_at = math.inf if self._stall_after is None else began + self._stall_after * ((2 << reports) - 1)
+            while not wait(_finite(min(last, fence_at, stall_at))):
+                now = monotonic()
+                if now >= fence_at:
+                    fence_at = math.inf
+                    for announcement in self._announcements:
+                        announcement.fence()
+                elif now >= last:
+                    return False
+                elif now >= stall_at:
+                    reports += 1
+                    stall_at = began + (self._stall_after or 0) * ((2 << reports) - 1)
+                    self._report_stall(now - began)
+        return True
+
+    def _quiet(self, deadline: float | None) -> bool:
+        """The part of this process: its own sections."""
+        removal = self._removal
+        return removal._quiesce(deadline) if removal._final else removal._finish(deadline) is not None
+
+    def _end(self) -> Outcome:
+        cut = tuple(holder for announcement in list(self._announcements) for holder in announcement.cut)
+        mine = Outcome("fenced" if cut else "drained", cut, self._announcements[-1].epoch)
+        outcome = self._outcomes.setdefault("", mine)
+        if outcome is mine:
+            self._ended()
+        return outcome
+
+    def _holders(self) -> list[Holder]:
+        return [holder for announcement in list(self._announcements) for holder in announcement.holders(ask=PATIENCE)]
+
+    def _late(self, timeout: float | None) -> RevokeTimeout:
+        blockers, holders = self._removal.blockers(), self._holders()
+        what, carry_on = "was denied to everybody, but not released", "call revoke() again to carry on"
+        if not self._removal._final:
+            what, carry_on = "was replaced, but the old resource was not free", "the exception's pending.wait() carries on"
+        who = [report.describe(blockers)] * bool(blockers) + [describe(holders)] * bool(holders)
+        return RevokeTimeout(
+            f"{self._name!r} {what} within {timeout} s; still held by: {'; '.join(who) or 'nobody, but a hook is running'}; {carry_on}, "
+            "with fence_after= to cut off whoever does not let go",
+            blockers=blockers,
+            pending=self,
+            holders=holders,
+        )
+
+    def _report_stall(self, waited: float) -> None:
+        holders = self._holders()
+        if holders:  # this process's own sections are reported by the removal itself
+            report.logger().warning(
+                "%r: the removal has been waiting for %.1f s; still held by: %s", self._name, waited, describe(holders)
+            )
+
+    def __repr__(self) -> str:
+        return f"<ref_proxy.remote.Recall of {self._name!r}, {'done' if self.done else 'waiting'}>"
+
+
+def _finite(moment: float) -> float | None:
+    return None if moment == math.inf else moment

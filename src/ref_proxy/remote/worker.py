@@ -1,0 +1,375 @@
+"""The side of those who attach: a local provider of what this process has opened, removed when the owner says so."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from weakref import WeakSet
+
+from .. import report
+from ..errors import Revoked
+from ..provider import STALL_AFTER, Provider
+from ..waiting import Claim, check_timeout, start
+from . import address as addresses
+from .gate import Gate
+from .records import NotAnnounced, Report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Literal, NoReturn, Self
+
+    from .._backend import Proxy
+    from ..provider import Revocation
+    from ..report import Blocker
+    from .backend import Backend, Info, Registration
+
+__all__ = ["Handle", "attach", "removals_here"]
+
+T = TypeVar("T")
+ANSWER = 10.0  # seconds that an owner may take to answer
+MOST_REPORTED = 32
+
+_attached: WeakSet[_Attachment[Any]] = WeakSet()
+
+
+def attach(
+    address: str,
+    *,
+    open: Callable[[Any], T],  # noqa: A002
+    release: Callable[[T], object] | None = None,
+    interrupt: Callable[[T], object] | None = None,
+    name: str | None = None,
+    patience: float = 0.0,
+    stall_after: float | None = STALL_AFTER,
+) -> Handle[T]:
+    """Attach this process to what is announced by an address: become one of its holders.
+
+    What `open` returns belongs to this process, and its sections cost what they cost in one process. When the owner removes the
+    resource, or is gone, this process runs deny -> interrupt -> drain -> release on it, and then acknowledges.
+
+    Blocks: on the owner's answer, on `open`. Threads: any.
+
+    Args:
+        address: as `announce()` has it.
+        open: called with the owner's `info`, a dict; returns the resource here: any object but None.
+        release, interrupt: as those of a `Provider`, for what `open` returned.
+        name: what messages and reports call it; the address where it is left out.
+        patience: how many seconds to try again where nobody announces that name, or the server is away.
+        stall_after: as that of a `Provider`.
+
+    Raises: `NotAnnounced` (a `Revoked`) where nobody announces it; `PermissionError` where it is another user's; `ProtocolError`
+    where who answers does not speak this protocol; `TimeoutError` where the owner does not answer; `ConnectionError` for a server;
+    what `open` raises, `TypeError`, `ValueError`: this process holds nothing then.
+    Cost: a thread that sleeps until it hears something, one for all that this process announces and attaches to.
+
+    >>> from ref_proxy import remote
+    >>> remote.attach("unix:doctest-nobody", open=lambda info: info)
+    Traceback (most recent call last):
+    ref_proxy.remote.NotAnnounced: [Errno 19] nobody announces 'unix:doctest-nobody'...
+    """
+    check_timeout(patience)
+    if not callable(open):
+        raise TypeError(f"open must be callable with the owner's info, not {builtin(open)}")
+    return Handle(_Attachment(address, open, release, interrupt, name, patience, stall_after))
+
+
+def builtin(thing: object) -> str:
+    """The name of its type."""
+    return type(thing).__name__
+
+
+def removals_here(address: str) -> list[Revocation[Any]]:
+    """What a removal by that address would wait for in this very process."""
+    return [each.provider._removal for each in list(_attached) if each.address == address and not each.left]
+
+
+class _Stay:
+    """This process as a holder, under one epoch: what the back end knows of an attachment."""
+
+    def __init__(self, attachment: _Attachment[Any]) -> None:
+        self._attachment = attachment
+        self.over: tuple[str, bool] | None = None  # why, and whether something else has taken its place
+        self.claims: dict[str, Claim] = {}
+        self.registration: Registration
+
+    def gone(self, reason: str, *, replaced: bool) -> None:
+        self.over = reason, replaced
+        self._attachment.recalled(self)
+
+    def report(self) -> Report:
+        return self._attachment.report()
+
+
+class _Attachment(Generic[T]):
+    """What a `Handle` stands for. The back end keeps it for as long as this process holds the resource."""
+
+    def __init__(
+        self,
+        address: str,
+        open: Callable[[Any], T],  # noqa: A002
+        release: Callable[[T], object] | None,
+        interrupt: Callable[[T], object] | None,
+        name: str | None,
+        patience: float,
+        stall_after: float | None,
+    ) -> None:
+        self.address = address
+        self.pid = os.getpid()
+        self.reason = ""
+        self.left = False
+        self._backend, self._place = addresses.find(address)
+        self._open = open
+        self._release = release
+        self._following: dict[object, None] = {}  # one for each replacement under way
+        self._proxies: WeakSet[Proxy[T]] = WeakSet()
+        self._gate = Gate.make()
+        try:
+            self.stay = self._register(monotonic() + patience)
+            try:
+                # Taken away by the owner from here on, though nobody could be inside yet.
+                self.provider: Provider[T] = Provider(
+                    self._opened(self.stay), release=self._released, interrupt=interrupt, name=name or address, stall_after=stall_after
+                )
+            except BaseException:
+                self.stay.registration.acknowledge()
+                raise
+        finally:
+            if self._gate is not None:
+                pass
+        if self._gate is not None:
+            self.provider._cell.watch(self._gate.memory)
+        _attached.add(self)
+        self.recalled(self.stay)
+
+    def _register(self, deadline: float) -> _Stay:
+        stay, pause = _Stay(self), 0.001
+        while True:
+            try:
+                stay.registration = self._backend.register(self._place, stay, self._gate, ANSWER)
+                return stay
+            except (NotAnnounced, ConnectionError):
+                if monotonic() + pause > deadline:
+                    raise
+            sleep(pause)  # there is nothing that would tell of an announcement
+            pause = min(2 * pause, 0.1)
+
+    def _opened(self, stay: _Stay) -> T:
+        resource = self._open(stay.registration.info)
+        if resource is None:
+            raise TypeError(f"what `open` returned for {self.address!r} cannot be None: that is what a reader gets when it is gone")
+        return resource
+
+    def recalled(self, stay: _Stay) -> None:
+        """Do what a recall asks for, where it concerns what is published now: once. Never blocks."""
+        if stay.over is None or stay is not getattr(self, "stay", None) or not hasattr(self, "provider"):
+            return
+        me = Claim()
+        if stay.claims.setdefault("recall", me) is not me:
+            return
+        reason, replaced = stay.over
+        if replaced:
+            start(self._follow)
+        else:
+            self.deny(reason)
+            start(self.remove)
+
+    def deny(self, reason: str) -> None:
+        self.reason = self.reason or reason
+        self.provider._removal._deny()
+
+    def remove(self, timeout: float | None = None) -> None:
+        """Remove it from this process; the release acknowledges."""
+        try:
+            self.provider.revoke(timeout)
+        except Exception as error:
+            report.logger().error("%r: its removal in this process failed: %s", self.provider.name, self.reason, exc_info=error)
+
+    def _released(self, resource: T) -> None:
+        try:
+            if self._release is not None:
+                self._release(resource)
+        finally:
+            self.left = True
+            if not self._following:  # whoever follows a replacement looks at `left` after he is done: one of us sees the other
+                self._leave()
+
+    def _leave(self) -> None:
+        self.stay.registration.acknowledge()
+        if self._gate is not None:
+            self._gate.close()
+
+    def _follow(self) -> None:
+        """Open what has taken the place of the resource, swap it in, and release the old one after its last section."""
+        me, retired = object(), self.stay
+        self._following[me] = None
+        try:
+            fresh = self._register(monotonic())
+            try:
+                new = self._opened(fresh)
+            except BaseException:
+                fresh.registration.acknowledge()
+                raise
+            self.stay = fresh
+            try:
+                pending, old = self.provider._publish(new)
+            except Revoked:  # removed meanwhile, with what was published then
+                self._let_go(new)
+                fresh.registration.acknowledge()
+                return
+            self.recalled(fresh)  # which may have come already
+            pending._finish()
+            self._let_go(old)
+        except BaseException as error:
+            if not isinstance(error, Revoked):
+                report.logger().error("%r: what replaces it cannot be had; it is revoked here", self.provider.name, exc_info=error)
+            self.deny(f"what replaces it cannot be had: {error}")
+            self.remove()
+        finally:
+            retired.registration.acknowledge()
+            self._following.pop(me, None)
+            if self.left and not self._following:
+                self._leave()
+
+    def _let_go(self, resource: T) -> None:
+        try:
+            if self._release is not None:
+                self._release(resource)
+        except Exception as error:
+            report.logger().error("%r: release failed; the old resource counts as released", self.provider.name, exc_info=error)
+
+    def proxy(self, name: str | None) -> Proxy[T]:
+        proxy = self.provider.proxy(name)
+        self._proxies.add(proxy)
+        return proxy
+
+    def report(self) -> Report:
+        names = sorted({proxy.name or "(unnamed)" for proxy in list(self._proxies)})
+        provider: Provider[T] | None = getattr(self, "provider", None)
+        inside = [] if provider is None else [str(blocker) for blocker in provider.blockers()]
+        return Report(tuple(names[:MOST_REPORTED]), tuple(inside[:MOST_REPORTED]))
+
+    def after_fork(self) -> None:
+        """In a forked child, which is no holder: what it has inherited is denied, and not released."""
+        if hasattr(self, "provider"):
+            self.reason = f"it was attached by process {self.pid}, and this is a forked child"
+            inside = [section for section in self.provider._cell.sections(0, self.provider._cell.number) if section[2]]
+            self.provider._cell.deny()
+            self.provider._removal._interrupt = self.provider._removal._release = None
+            if inside:
+                report.logger().warning(
+                    "%r: process %d forked inside a section; its child %d has that section, and the owner does not know of it: "
+                    "end sections before a fork, and attach() in the child",
+                    self.provider.name,
+                    self.pid,
+                    os.getpid(),
+                )
+
+
+class Handle(Generic[T]):
+    """This process's hold on what another one announces: a source of proxies. Made by `attach()`.
+
+    Guarantees: S1 to S10, S13 to S16, S18 to S20, as a `Provider`'s; what is removed is what `open` returned. Threads: any method
+    from any thread. Fork: a forked child is no holder, and is refused: it attaches for itself. Dropped while live, it warns
+    (`ResourceWarning`), and is removed from this process in a thread of its own.
+    """
+
+    __slots__ = ("__weakref__", "_attachment")
+
+    def __init__(self, attachment: _Attachment[T]) -> None:
+        self._attachment = attachment
+
+    @property
+    def address(self) -> str:
+        """What it is attached to."""
+        return self._attachment.address
+
+    @property
+    def name(self) -> str:
+        """What messages and reports call it."""
+        return self._attachment.provider.name
+
+    @property
+    def info(self) -> Info:
+        """What the owner told: what `open` was called with."""
+        return self._attachment.stay.registration.info
+
+    @property
+    def epoch(self) -> int:
+        """The epoch under which this process holds it: the fencing token, to be sent with each use to whoever checks it."""
+        return self._attachment.stay.registration.epoch
+
+    @property
+    def state(self) -> Literal["live", "draining", "revoked"]:
+        """As that of a `Provider`."""
+        return self._attachment.provider.state
+
+    @property
+    def reason(self) -> str:
+        """Why it is gone; empty while it is live."""
+        return self._attachment.reason
+
+    def proxy(self, name: str | None = None) -> Proxy[T]:
+        """Make a weak handle on the resource, as `Provider.proxy()` does. Never blocks."""
+        return self._attachment.proxy(name)
+
+    def blockers(self) -> list[Blocker]:
+        """Who is inside in this process, one record a section."""
+        return self._attachment.provider.blockers()
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Remove it from this process alone: deny, interrupt, drain, release, and tell the owner. True for the one that did it.
+
+        Blocks, raises: as `Provider.revoke()`. May be called again.
+        """
+        self._attachment.reason = self._attachment.reason or "this process has closed its handle"
+        return self._attachment.provider.revoke(timeout)
+
+    async def aclose(self, timeout: float | None = None) -> bool:
+        """Close it as `close()` does, blocking the calling task alone. Under asyncio and trio."""
+        self._attachment.reason = self._attachment.reason or "this process has closed its handle"
+        return await self._attachment.provider.arevoke(timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        attachment: _Attachment[T] | None = getattr(self, "_attachment", None)
+        if attachment is None or not hasattr(attachment, "provider") or attachment.pid != os.getpid():
+            return
+        live = attachment.provider.state == "live"
+        if not attachment.provider._removal.done:
+            attachment.deny("its handle was dropped")
+            start(attachment.remove)
+        if live:
+            warnings.warn(f"{self!r} was dropped while live: call close(), or use it in a `with`", ResourceWarning, source=self)
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError(f"cannot copy or pickle {self!r}: it is this process's; pass its address, and attach() to that")
+
+    def __repr__(self) -> str:
+        return f"<ref_proxy.remote.Handle {self.name!r}, epoch {self.epoch}, {self.state}>"
+
+
+Handle.__module__ = "ref_proxy.remote"
+
+
+def _after_fork() -> None:
+    for attachment in list(_attached):
+        attachment.after_fork()
+    _attached.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
