@@ -17,10 +17,10 @@ Outcome(state='drained', holders=(), epoch=...)
 `owner` and `worker` are the two sides, `recall` is a removal that crosses over, `outside` is what the command line uses.
 """
 
+from .outside import revoke, survey
 from .owner import Shared, announce
 from .recall import Recall
 from .records import Holder, NotAnnounced, Outcome, ProtocolError, Report, Survey
-from .outside import revoke, survey
 from .worker import Handle, attach
 
 __all__ = [

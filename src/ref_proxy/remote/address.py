@@ -17,7 +17,9 @@ def find(address: str) -> tuple[Backend, str]:
     """The back end of an address, and the name there. Raises `ValueError` for a bad one."""
     backend, name = split(address)
     if name is None:
-        raise ValueError(f"{address!r} has no name: write it as {'unix:NAME' if address.startswith('unix:') else address + '#NAME'}")
+        raise ValueError(
+            f"{address!r} has no name: write it as {'unix:NAME' if address.startswith('unix:') else address + '#NAME'}"
+        )
     return backend, name
 
 
@@ -44,5 +46,7 @@ def split(address: str) -> tuple[Backend, str | None]:
 def check_name(address: str, name: str) -> str | None:
     """The name, if it is a good one; None for none. Raises `ValueError`."""
     if name and not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} in {address.partition(':')[0]!r} is no name: 1 to 64 letters, digits, '.', '_', '-', not beginning with '.'")
+        raise ValueError(
+            f"{name!r} in {address.partition(':')[0]!r} is no name: 1 to 64 letters, digits, and '._-', beginning with none of these"
+        )
     return name or None

@@ -1,7 +1,7 @@
 """What a back end does: it carries a removal to other processes, and knows which of them are alive.
 
-Everything else (sections, hooks, waiting, timeouts, what is told to whom) is in `owner.py` and `worker.py`, written once. A back end
-knows names, epochs and holders:
+Everything else (sections, hooks, waiting, timeouts, what is told to whom) is in `owner.py` and `worker.py`, written once. A back
+end knows names, epochs and holders:
 
     announce   the owner takes a name, which nobody else can have then, and gets an epoch: a number that no later one falls below
     register   a process becomes a holder of what is announced under a name at that moment
@@ -12,9 +12,9 @@ knows names, epochs and holders:
 and the rules by which it is tried (`tests/remote/conformance.py`):
 
 - A registration is refused, or recalled, or waited for: none slips in between a recall and the wait.
-- A holder counts until it acknowledges, or whoever decides (the kernel, the server) says that it is dead. One that merely does not
-  answer counts; so does one whose connection is gone, as long as its process may be alive: then it is *lost*, until its lease has run
-  out for certain. `cut` lists what was lost or fenced.
+- A holder counts until it acknowledges, or whoever decides (the kernel, the server) says that it is dead. One that merely does
+not   answer counts; so does one whose connection is gone, as long as its process may be alive: then it is *lost*, until its lease
+has run   out for certain. `cut` lists what was lost or fenced.
 - When the owner, or the way to it, is gone, every holder is told so at once (`gone` with a reason), or finds out by its lease.
 - Callbacks come in a thread of the back end's, never block it, and come at most once each: they may start a thread.
 - After a fork the child has no part in any of it.

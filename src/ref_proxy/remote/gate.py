@@ -7,8 +7,9 @@ first. The owner's store into shared memory needs nobody: the very next access i
 from __future__ import annotations
 
 import os
+import sys
 from mmap import PROT_READ, PROT_WRITE, mmap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from typing import Self
@@ -24,8 +25,10 @@ class Gate:
     """One page. The holder makes it and reads it; the owner is given its descriptor, and shuts it."""
 
     def __init__(self, fd: int, *, mine: bool) -> None:
-        self.fd = fd
-        self.memory = mmap(fd, PAGE, prot=PROT_READ if mine else PROT_READ | PROT_WRITE)
+        self.fd = fd if mine else -1
+        # A mapping keeps a descriptor of its own, for a size that here does not change; since 3.13 it can be told not to.
+        options: Any = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+        self.memory = mmap(fd, PAGE, prot=PROT_READ if mine else PROT_READ | PROT_WRITE, **options)
 
     @classmethod
     def make(cls) -> Self | None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Shared", "announce"]
 
 T = TypeVar("T")
+R = TypeVar("R")
 MOST_INFO = 32 * 1024  # bytes
 
 
@@ -53,8 +54,8 @@ def announce(
         name: what messages and reports call it; the address where it is left out.
         stall_after: as that of a `Provider`: it also reports processes that do not let go.
 
-    Raises: `ValueError`, `TypeError` for a bad address, resource or info; `FileExistsError` where another owner is alive, which is
-    named; `PermissionError` where the place of the name is not this user's own; `ConnectionError` where the server cannot be
+    Raises: `ValueError`, `TypeError` for a bad address, resource or info; `FileExistsError` where another owner is alive, which
+    is named; `PermissionError` where the place of the name is not this user's own; `ConnectionError` where the server cannot be
     reached. Nothing is announced then, and the resource is still the caller's.
     Cost: a thread that sleeps until it hears something, one for all that this process announces and attaches to.
 
@@ -140,7 +141,8 @@ class _Sharing(Generic[T]):
                 self.provider._publish(new)  # which says what is wrong
             retired = self.current
             self.announcements.append(retired.succeed(checked))
-            # It may be denied in between, which `publish` says. Who denied it recalls all that is announced, as soon as he gets the lock.
+            # It may be denied in between, which `publish` says. Who denied it recalls all that is announced, as soon as he gets
+            # the lock.
             pending, old = self.provider._publish(new)
             self.info = checked
             retired.recall(replaced=True)
@@ -172,9 +174,9 @@ class Shared(Generic[T]):
     opened, and acknowledges; when all have, the owner's own release runs. A process that is killed counts as gone as soon as the
     kernel, or the server, says so; one that is merely silent is waited for, or cut off.
 
-    Guarantees: S2 to S9, S11, S18, S19. Threads: any method from any thread. Fork: it stays the parent's; the child has no part in
-    it. Dropped while live, it warns (`ResourceWarning`), and is removed in a thread of its own. The end of the process, however it
-    comes, denies it to all others.
+    Guarantees: S2 to S9, S11, S18, S19. Threads: any method from any thread. Fork: it stays the parent's; the child has no part
+    in it. Dropped while live, it warns (`ResourceWarning`), and is removed in a thread of its own. The end of the process,
+    however it comes, denies it to all others.
     """
 
     __slots__ = ("__weakref__", "_sharing")
@@ -229,8 +231,8 @@ class Shared(Generic[T]):
 
         Args:
             timeout: in seconds.
-            fence_after: after so many seconds, whoever has not let go is cut off: every further access there is refused as soon as
-                the process runs at all, and the outcome names it. What it has taken out of the resource before cannot be taken
+            fence_after: after so many seconds, whoever has not let go is cut off: every further access there is refused as soon
+            as     the process runs at all, and the outcome names it. What it has taken out of the resource before cannot be taken
                 back: let the resource's own side refuse its epoch.
 
         Raises:
@@ -255,14 +257,14 @@ class Shared(Generic[T]):
     ) -> tuple[T, Outcome]:
         """Announce `new` under a new epoch at once, wait until no process uses the old resource, and return that and the outcome.
 
-        Whoever attaches from now on finds the new one. Each holder opens it, swaps it in for the same proxies, and releases its old
-        one after the last section of that. Guarantees: S8, S9, S11. Blocks: as `revoke()`, on sections of the old one alone.
+        Whoever attaches from now on finds the new one. Each holder opens it, swaps it in for the same proxies, and releases its
+        old one after the last section of that. Guarantees: S8, S9, S11. Blocks: as `revoke()`, on sections of the old one alone.
 
         Args:
             info: what others need to open the new one; as before, where it is left out.
 
-        Raises: what `revoke()` does; `RevokeTimeout.pending.wait()` carries on. `Revoked` where it is being removed: `new` is still
-        the caller's.
+        Raises: what `revoke()` does; `RevokeTimeout.pending.wait()` carries on. `Revoked` where it is being removed: `new` is
+        still the caller's.
         """
         return self._sharing.replace(new, info, timeout, fence_after)
 
@@ -272,7 +274,7 @@ class Shared(Generic[T]):
         """Replace it as `replace()` does, blocking the calling task alone. Under asyncio and trio."""
         return await self._awaited(lambda: self._sharing.replace(new, info, timeout, fence_after))
 
-    async def _awaited(self, job: Callable[[], Any]) -> Any:
+    async def _awaited(self, job: Callable[[], R]) -> R:
         from .. import loops
 
         loop, cell = loops.running(), self._sharing.provider._cell
@@ -322,6 +324,8 @@ def _checked(info: Mapping[str, Any] | None) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise TypeError(f"info must be a mapping of what JSON can say: {error}") from None
     if len(text) > MOST_INFO:
-        raise ValueError(f"info takes {len(text)} bytes as JSON; it may have {MOST_INFO}: put the rest where its path or key says")
+        raise ValueError(
+            f"info takes {len(text)} bytes as JSON; it may have {MOST_INFO}: put the rest where its path or key says"
+        )
     copy: dict[str, Any] = json.loads(text)
     return copy

@@ -13,7 +13,6 @@ from .records import Holder, Outcome, describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from ..provider import Revocation
     from .backend import Announcement
@@ -58,9 +57,9 @@ class Recall(Generic[T]):
     def wait(self, timeout: float | None = None, *, fence_after: float | None = None) -> Outcome:
         """Wait until it is done, and carry it on if nobody else does.
 
-        Blocks: on open sections in every process, at most `timeout` seconds; after `fence_after` seconds holders that have not let
-        go are cut off. Raises: `RevokeTimeout` with the holders, and the removal goes on; what the release raises, to the one that
-        ran it; `ValueError` for a bad time.
+        Blocks: on open sections in every process, at most `timeout` seconds; after `fence_after` seconds holders that have not
+        let go are cut off. Raises: `RevokeTimeout` with the holders, and the removal goes on; what the release raises, to the one
+        that ran it; `ValueError` for a bad time.
         """
         check_timeout(timeout)
         check_timeout(fence_after)
@@ -117,8 +116,8 @@ class Recall(Generic[T]):
             what, carry_on = "was replaced, but the old resource was not free", "the exception's pending.wait() carries on"
         who = [report.describe(blockers)] * bool(blockers) + [describe(holders)] * bool(holders)
         return RevokeTimeout(
-            f"{self._name!r} {what} within {timeout} s; still held by: {'; '.join(who) or 'nobody, but a hook is running'}; {carry_on}, "
-            "with fence_after= to cut off whoever does not let go",
+            f"{self._name!r} {what} within {timeout} s; still held by: {'; '.join(who) or 'nobody, but a hook is running'}; "
+            f"{carry_on}, with fence_after= to cut off whoever does not let go",
             blockers=blockers,
             pending=self,
             holders=holders,

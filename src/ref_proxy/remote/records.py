@@ -70,8 +70,8 @@ class Outcome(NamedTuple):
     """How a removal ended.
 
     Attributes:
-        state: "drained": every holder has let go, or is known to be dead. "fenced": some were cut off, or lost, and may still have
-            what they took; let the resource's own side refuse every epoch up to this one.
+        state: "drained": every holder has let go, or is known to be dead. "fenced": some were cut off, or lost, and may still
+        have     what they took; let the resource's own side refuse every epoch up to this one.
         holders: those, empty where it is drained.
         epoch: the epoch that is over.
     """

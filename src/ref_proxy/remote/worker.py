@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .._backend import Proxy
     from ..provider import Revocation
     from ..report import Blocker
-    from .backend import Backend, Info, Registration
+    from .backend import Info, Registration
 
 __all__ = ["Handle", "attach", "removals_here"]
 
@@ -61,8 +61,8 @@ def attach(
         stall_after: as that of a `Provider`.
 
     Raises: `NotAnnounced` (a `Revoked`) where nobody announces it; `PermissionError` where it is another user's; `ProtocolError`
-    where who answers does not speak this protocol; `TimeoutError` where the owner does not answer; `ConnectionError` for a server;
-    what `open` raises, `TypeError`, `ValueError`: this process holds nothing then.
+    where who answers does not speak this protocol; `TimeoutError` where the owner does not answer; `ConnectionError` for a
+    server; what `open` raises, `TypeError`, `ValueError`: this process holds nothing then.
     Cost: a thread that sleeps until it hears something, one for all that this process announces and attaches to.
 
     >>> from ref_proxy import remote
@@ -129,17 +129,21 @@ class _Attachment(Generic[T]):
         try:
             self.stay = self._register(monotonic() + patience)
             try:
-                # Taken away by the owner from here on, though nobody could be inside yet.
                 self.provider: Provider[T] = Provider(
-                    self._opened(self.stay), release=self._released, interrupt=interrupt, name=name or address, stall_after=stall_after
+                    self._opened(self.stay),
+                    release=self._released,
+                    interrupt=interrupt,
+                    name=name or address,
+                    stall_after=stall_after,
                 )
             except BaseException:
                 self.stay.registration.acknowledge()
                 raise
-        finally:
+        except BaseException:
             if self._gate is not None:
-                pass
-        if self._gate is not None:
+                self._gate.close()
+            raise
+        if self._gate is not None and hasattr(self.provider._cell, "watch"):
             self.provider._cell.watch(self._gate.memory)
         _attached.add(self)
         self.recalled(self.stay)
@@ -159,7 +163,9 @@ class _Attachment(Generic[T]):
     def _opened(self, stay: _Stay) -> T:
         resource = self._open(stay.registration.info)
         if resource is None:
-            raise TypeError(f"what `open` returned for {self.address!r} cannot be None: that is what a reader gets when it is gone")
+            raise TypeError(
+                f"what `open` returned for {self.address!r} cannot be None: that is what a reader gets when it is gone"
+            )
         return resource
 
     def recalled(self, stay: _Stay) -> None:
@@ -224,7 +230,9 @@ class _Attachment(Generic[T]):
             self._let_go(old)
         except BaseException as error:
             if not isinstance(error, Revoked):
-                report.logger().error("%r: what replaces it cannot be had; it is revoked here", self.provider.name, exc_info=error)
+                report.logger().error(
+                    "%r: what replaces it cannot be had; it is revoked here", self.provider.name, exc_info=error
+                )
             self.deny(f"what replaces it cannot be had: {error}")
             self.remove()
         finally:

@@ -1,0 +1,149 @@
+"""One thread for all that this process hears from others: it sleeps until a descriptor has something to say.
+
+It is started when there is something to listen to, and ends when there is nothing any more. All state of a back end that it
+serves is changed in it alone, by what others `post()` to it: so there is no lock, and a signal handler may post too.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import selectors
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from .. import report
+from ..waiting import start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Hub", "hub"]
+
+
+class Hub:
+    """Calls what was registered for a descriptor when that is ready, and what was posted, one after the other."""
+
+    def __init__(self) -> None:
+        self._posted: deque[Callable[[], object]] = deque()
+        self._running: dict[str, object] = {}
+        self._selector: selectors.BaseSelector | None = None
+        self._due: dict[object, tuple[float, Callable[[], object]]] = {}
+        self._ending = False
+        self._wake_reader, self._wake_writer = os.pipe()
+        os.set_blocking(self._wake_reader, False)
+        os.set_blocking(self._wake_writer, False)
+
+    def post(self, job: Callable[[], object]) -> None:
+        """Have `job()` called in the thread. From anywhere; never blocks."""
+        self._posted.append(job)
+        me = object()
+        if self._running.setdefault("", me) is me:
+            start(self._run)
+        else:
+            try:
+                os.write(self._wake_writer, b"!")
+            except BlockingIOError:  # full of such wishes
+                pass
+
+    # In the thread itself:
+
+    def watch(self, fd: int, ready: Callable[[int], object], events: int = selectors.EVENT_READ) -> None:
+        """Have `ready(events)` called whenever there is something, or change what is watched for."""
+        assert self._selector is not None
+        try:
+            self._selector.register(fd, events, ready)
+        except KeyError:
+            self._selector.modify(fd, events, ready)
+
+    def unwatch(self, fd: int) -> None:
+        """No more of that. To be called before it is closed."""
+        if self._selector is not None and fd in self._selector.get_map():
+            self._selector.unregister(fd)
+
+    def call_at(self, key: object, moment: float, job: Callable[[], object]) -> None:
+        """Have `job()` called at that moment of `monotonic()`, unless it is cancelled."""
+        self._due[key] = moment, job
+
+    def cancel(self, key: object) -> None:
+        self._due.pop(key, None)
+
+    def _run(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._wake_reader, selectors.EVENT_READ, self._drain_wakes)
+        while True:
+            self._run_posted()
+            if self._ending or (len(self._selector.get_map()) == 1 and not self._due and not self._posted):
+                self._selector.close()
+                self._selector = None
+                self._running.clear()
+                me = object()
+                if self._posted and not self._ending and self._running.setdefault("", me) is me:
+                    return self._run()
+                return None
+            due = min((moment for moment, _ in self._due.values()), default=None)
+            for key, events in self._selector.select(None if due is None else max(due - monotonic(), 0)):
+                if key.fd in self._selector.get_map() and self._selector.get_key(key.fd).data is key.data:
+                    self._call(lambda key=key, events=events: key.data(events))  # type: ignore[misc]
+            now = monotonic()
+            for which, (moment, job) in list(self._due.items()):
+                if moment <= now:
+                    self._due.pop(which, None)
+                    self._call(job)
+
+    def _run_posted(self) -> None:
+        while self._posted:
+            self._call(self._posted.popleft())
+
+    def _call(self, job: Callable[[], object]) -> None:
+        try:
+            job()
+        except Exception:
+            report.logger().exception("a message from another process could not be dealt with")
+
+    def _drain_wakes(self, _: int) -> None:
+        try:
+            os.read(self._wake_reader, 4096)
+        except BlockingIOError:
+            pass
+
+    def end(self) -> None:
+        """Do what was posted, and end the thread: the interpreter is on its way out."""
+        self._ending = True
+        if self._running:
+            self.post(lambda: None)
+
+    def forget(self) -> None:
+        """In a forked child: close what is this hub's own. Its thread is the parent's."""
+        if self._selector is not None:
+            self._selector.close()
+        os.close(self._wake_reader)
+        os.close(self._wake_writer)
+
+
+_hubs: dict[str, Hub] = {}
+
+
+def hub() -> Hub:
+    """The one of this process."""
+    try:
+        return _hubs[""]
+    except KeyError:
+        return _hubs.setdefault("", Hub())
+
+
+@atexit.register
+def _end() -> None:
+    for each in list(_hubs.values()):
+        each.end()
+
+
+def _after_fork() -> None:
+    for each in list(_hubs.values()):
+        each.forget()
+    _hubs.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,166 @@
+"""Where a name lives on this host: a socket in a directory that is the user's own, and a lock that says who has it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import socket
+import stat
+import tempfile
+import time
+from pathlib import Path
+
+from .records import NotAnnounced
+
+__all__ = ["Place", "names"]
+
+LONGEST = 103  # bytes of a socket's path, on macOS; Linux has 107
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+_mine: dict[str, object] = {}  # the paths that this process has locked: to the system a lock is the process's, not the place's
+
+
+def _directory() -> Path:
+    """The user's own: REF_PROXY_DIR, or in XDG_RUNTIME_DIR, or beside other temporary files."""
+    if chosen := os.environ.get("REF_PROXY_DIR"):
+        return Path(chosen)
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        return Path(runtime) / "ref_proxy"
+    return Path(tempfile.gettempdir()) / f"ref_proxy-{os.geteuid()}"
+
+
+def names() -> list[str]:
+    """All names in the user's directory that have a socket."""
+    try:
+        found = sorted(_directory().iterdir())
+    except FileNotFoundError:
+        return []
+    return [path.name for path in found if _NAME.fullmatch(path.name) and path.is_socket()]
+
+
+class Place:
+    """The place of one name. `name` is a plain one, or the absolute path of a socket."""
+
+    def __init__(self, name: str) -> None:
+        self.address = f"unix:{name}"
+        self.path = Path(name) if name.startswith("/") else _directory() / name
+        self._lock: int | None = None
+        if len(os.fsencode(self.path)) > LONGEST:
+            raise ValueError(
+                f"{self.address!r} has its socket at {self.path}, which is longer than the {LONGEST} bytes that one may have"
+            )
+
+    def check(self, *, make: bool) -> None:
+        """See that nobody else can put anything there. Raises `PermissionError`, naming the directory."""
+        directory = self.path.parent
+        if make:
+            try:
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except FileExistsError:
+                pass
+        try:
+            found = os.lstat(directory)
+        except FileNotFoundError:
+            return
+        mine = os.geteuid()
+        if not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077 or (found.st_uid != mine and (make or mine != 0)):
+            raise PermissionError(
+                errno.EPERM,
+                f"{self.address!r} is in {directory}, which is not a directory of this user's alone: its mode must be 0700 and its "
+                f"owner {mine}, not {stat.filemode(found.st_mode)} of {found.st_uid}; say another one with REF_PROXY_DIR",
+            )
+
+    def lock(self) -> None:
+        """Take the name. Raises `FileExistsError` where another owner is alive.
+
+        The lock is the process's (POSIX, not `flock`): a child that was forked does not hold it when its parent is gone.
+        """
+        from fcntl import LOCK_EX, LOCK_NB, lockf
+
+        me = object()
+        if _mine.setdefault(str(self.path), me) is not me:
+            raise self._taken(os.getpid())
+        try:
+            fd = os.open(
+                self.path.parent / f".{self.path.name}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+            )
+            try:
+                lockf(fd, LOCK_EX | LOCK_NB)
+            except OSError as error:
+                _, owner = _read(fd)
+                os.close(fd)
+                if error.errno in (errno.EACCES, errno.EAGAIN):
+                    raise self._taken(owner) from None
+                raise
+        except BaseException:
+            _mine.pop(str(self.path), None)
+            raise
+        self._lock = fd
+
+    def _taken(self, owner: int) -> FileExistsError:
+        return FileExistsError(
+            errno.EEXIST,
+            f"{self.address!r} has an owner already, process {owner}: revoke it there first, or announce another name",
+        )
+
+    def next_epoch(self) -> int:
+        """An epoch above all that were announced here before. The clock is in it, for a restart may lose the directory."""
+        assert self._lock is not None
+        last, _ = _read(self._lock)
+        epoch = max(last + 1, time.time_ns() // 1_000_000)
+        os.pwrite(self._lock, f"{epoch:20d} {os.getpid():10d}\n".encode(), 0)
+        return epoch
+
+    def listen(self) -> socket.socket:
+        """The socket, in the place of one that a dead owner has left. To be called with the lock."""
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self.path.unlink(missing_ok=True)
+            listener.bind(str(self.path))
+            os.chmod(self.path, 0o600)
+            listener.listen(socket.SOMAXCONN)
+            listener.setblocking(False)
+        except BaseException:
+            listener.close()
+            raise
+        return listener
+
+    def connect(self, timeout: float | None) -> socket.socket:
+        """A connection to whoever owns the name. Raises `NotAnnounced`."""
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(timeout)
+            connection.connect(str(self.path))
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, FileNotFoundError | ConnectionRefusedError):
+                left = "" if isinstance(error, FileNotFoundError) else ": its owner is gone, and has left the socket behind"
+                raise NotAnnounced(errno.ENODEV, f"nobody announces {self.address!r}{left} ({self.path})") from None
+            if isinstance(error, TimeoutError | BlockingIOError):
+                raise TimeoutError(errno.ETIMEDOUT, f"the owner of {self.address!r} did not answer within {timeout} s") from None
+            raise
+        return connection
+
+    def leave(self) -> None:
+        """Give the name up, and leave nothing of the socket."""
+        if self._lock is not None:
+            self.path.unlink(missing_ok=True)
+            self.forget()
+
+    def forget(self) -> None:
+        """Give up the descriptor of the lock, and with it the lock, unless that is a parent's."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+            _mine.pop(str(self.path), None)
+
+
+def _read(fd: int) -> tuple[int, int]:
+    """The last epoch, and whose it is."""
+    words = os.pread(fd, 64, 0).split()
+    return (int(words[0]), int(words[1])) if len(words) == 2 and all(word.isdigit() for word in words) else (0, 0)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_mine.clear)
