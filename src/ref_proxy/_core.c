@@ -182,7 +182,9 @@ struct Cell {
     Publication *oldest;           /* retired and not complete, in order */
     unsigned long long number;     /* of the newest publication */
     Lock publishing;               /* guards the four above; `current` is read without it */
-    bool traced;                   /* for debugging: accesses to it are told of; constant, until core_at_exit() */
+    bool slow;                     /* accesses to it go the slow way: it is traced, or has a gate, or core_at_exit() has run */
+    bool traced;                   /* for debugging: accesses to it are told of; constant */
+    Py_buffer *gate;               /* NULL: none; constant from before its first proxy on: see cell_watch() */
     Cell *next, **previous;        /* in the module's list */
     unsigned long forks;           /* how many after_fork() has been through with this cell */
 #ifdef Py_GIL_DISABLED
@@ -349,6 +351,16 @@ static void wake(Cell *cell) {
     Py_XDECREF(done);
     PyErr_Restore(type, value, trace);
 }
+
+/* Whether another process has set the byte that the cell watches. There is no fence between that store and this load, and none is
+ * needed: what a gate promises is about this byte alone. Whoever looks after the store has come to memory is refused, which
+ * coherence gives. Whoever looked before it and joins after it was earlier, and is drained like all who were: which sections
+ * those are, what they wrote, and when nobody is left, is the affair of the denial, which follows, with its orderings. */
+static inline bool gate_is_closed(Cell *cell) {
+    return cell->gate != NULL && load((const volatile ATOMIC(unsigned char) *)cell->gate->buf) != 0;
+}
+
+static inline bool cell_is_live(Cell *cell) { return load(&cell->current) != NULL && !gate_is_closed(cell); }
 
 static inline void record_fill(Record *record, Proxy *proxy, PyThreadState *thread, bool alone) {
     record->thread = thread->id;
@@ -755,13 +767,13 @@ static PyObject *section_detach(Section *self, PyObject *Py_UNUSED(ignored)) {
 
 /* ---- Proxy ---- */
 
-/* A section, open or refused. NULL, with an exception: there is no memory.
+/* A section, open or refused; `refuse`: refused. NULL, with an exception: there is no memory.
  *
  * `lend`: if memory is at hand, and the access is granted, leave it at that. Such a section is no object yet, and takes no reference
  * to the resource or the proxy, for whose counts threads would fight: section_adopt() makes it one, or section_return() ends it. The
  * caller keeps the proxy, and lets nobody see it. (On the C stack it would be as fast, and be overwritten where a greenlet is put
  * aside in the midst of the call.) */
-static HOT Section *section_open(Proxy *self, Cell *cell, bool lend) {
+static HOT Section *section_open(Proxy *self, Cell *cell, bool lend, bool refuse) {
     PyThreadState *thread = PyThreadState_Get();
     Stripe *stripe = stripe_of(cell, thread->id);
     lock(&stripe->lock);
@@ -782,7 +794,7 @@ static HOT Section *section_open(Proxy *self, Cell *cell, bool lend) {
 #ifdef Py_GIL_DISABLED
     store(&section->keeping, LOOSE);
 #endif
-    Publication *publication = record_join(&section->record, cell, stripe);
+    Publication *publication = refuse ? NULL : record_join(&section->record, cell, stripe);
     section->lent = lend && used && publication != NULL;
     section->gift = section->lent || publication == NULL ? NULL : Py_NewRef(publication->resource);
     unlock(&stripe->lock);
@@ -798,8 +810,6 @@ static HOT Section *section_open(Proxy *self, Cell *cell, bool lend) {
     }
     return section;
 }
-
-static HOT Section *section_begin(Proxy *self, Cell *cell) { return section_open(self, cell, false); }
 
 /* Make one that was lent an object, for others to hold. */
 static void section_adopt(Section *section) {
@@ -821,15 +831,19 @@ static HOT void section_return(Section *section) {
         Py_DECREF(section);
 }
 
-COLD static Section *section_begin_traced(Proxy *self, Cell *cell) {
+COLD static Section *section_open_traced(Proxy *self, Cell *cell) {
     if (!tell_tracer(self, 0))
         return NULL;
-    Section *section = section_begin(self, cell);
+    Section *section = section_open(self, cell, false, gate_is_closed(cell));
     if (section != NULL && section->record.stripe != NULL && !tell_tracer(self, token_of(section))) {
         section_end(section);
         Py_CLEAR(section);
     }
     return section;
+}
+
+static Section *section_open_slowly(Proxy *self, Cell *cell, bool lend) {
+    return unlikely(cell->traced) ? section_open_traced(self, cell) : section_open(self, cell, lend, gate_is_closed(cell));
 }
 
 /* The same. NULL, with an exception, also where the proxy is closed, or the tracer raised. */
@@ -839,7 +853,7 @@ static HOT Section *proxy_open(Proxy *self, bool lend) {
         return NULL;
     }
     Cell *cell = self->cell;
-    return unlikely(cell->traced) ? section_begin_traced(self, cell) : section_open(self, cell, lend);
+    return unlikely(cell->slow) ? section_open_slowly(self, cell, lend) : section_open(self, cell, lend, false);
 }
 
 static PyObject *proxy_try_access(Proxy *self, PyObject *Py_UNUSED(ignored)) {
@@ -870,7 +884,7 @@ static PyObject *proxy_close(Proxy *self, PyObject *Py_UNUSED(ignored)) {
 }
 
 static PyObject *proxy_revoked(Proxy *self, void *Py_UNUSED(closure)) {
-    return PyBool_FromLong(load(&self->cell->current) == NULL);
+    return PyBool_FromLong(!cell_is_live(self->cell));
 }
 
 static PyObject *proxy_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
@@ -908,7 +922,7 @@ static void proxy_dealloc(Proxy *self) {
 }
 
 static PyObject *proxy_repr(Proxy *self) {
-    const char *state = load(&self->closed) ? "closed" : load(&self->cell->current) == NULL ? "revoked" : "live";
+    const char *state = load(&self->closed) ? "closed" : cell_is_live(self->cell) ? "live" : "revoked";
     if (self->name == Py_None)
         return PyUnicode_FromFormat("<ref_proxy.Proxy of %R, %s>", self->cell->name, state);
     return PyUnicode_FromFormat("<ref_proxy.Proxy %R of %R, %s>", self->name, self->cell->name, state);
@@ -940,7 +954,8 @@ static PyObject *cell_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     self->one.turned = publication;
     store(&self->current, publication);
     lock(&state->lock);
-    self->traced = state->tracer != NULL || state->exiting != 0;
+    self->traced = state->tracer != NULL;
+    self->slow = self->traced || state->exiting != 0;
     self->forks = state->forks;
     self->next = state->cells;
     self->previous = &state->cells;
@@ -955,6 +970,8 @@ static int cell_traverse(Cell *self, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->wake);
     Py_VISIT(self->final);
+    if (self->gate != NULL)
+        Py_VISIT(self->gate->obj);
     Publication *current = load(&self->current);
     if (current != NULL)
         Py_VISIT(current->resource);
@@ -966,6 +983,12 @@ static int cell_traverse(Cell *self, visitproc visit, void *arg) {
             Py_VISIT(self->state->section_type);
 #endif
     return 0;
+}
+
+static void gate_free(Py_buffer *gate) {
+    if (gate != NULL)
+        PyBuffer_Release(gate);
+    PyMem_Free(gate);
 }
 
 static void cell_dealloc(Cell *self) {
@@ -984,6 +1007,7 @@ static void cell_dealloc(Cell *self) {
     PyMem_RawFree(self->many_memory);
 #endif
     publication_free(load(&self->current));
+    gate_free(self->gate);
     Py_XDECREF(self->final);
     Py_XDECREF(self->wake);
     Py_XDECREF(self->name);
@@ -992,10 +1016,46 @@ static void cell_dealloc(Cell *self) {
 }
 
 static PyObject *cell_repr(Cell *self) {
-    return PyUnicode_FromFormat("<ref_proxy._core.Cell %R, %s>", self->name, load(&self->current) == NULL ? "denied" : "live");
+    return PyUnicode_FromFormat("<ref_proxy._core.Cell %R, %s>", self->name, cell_is_live(self) ? "live" : "denied");
+}
+
+static PyObject *cell_watch(Cell *self, PyObject *memory) {
+    Py_buffer *gate = PyMem_Calloc(1, sizeof(Py_buffer));
+    if (gate == NULL)
+        return PyErr_NoMemory();
+    bool is_buffer = PyObject_CheckBuffer(memory);
+    if (is_buffer && PyObject_GetBuffer(memory, gate, PyBUF_FULL_RO) < 0) {
+        PyMem_Free(gate);
+        return NULL;
+    }
+    if (!is_buffer || !PyBuffer_IsContiguous(gate, 'C'))
+        PyErr_Format(PyExc_TypeError, "the gate of %R must be a buffer of contiguous bytes, not %s", self->name,
+                     Py_TYPE(memory)->tp_name);
+    else if (gate->len == 0)
+        PyErr_Format(PyExc_ValueError, "the gate of %R has no byte to look at: it needs one at least", self->name);
+    else {
+        lock(&self->publishing);
+        bool first = self->gate == NULL;
+        if (first) {
+            self->gate = gate;
+            self->slow = true;
+        }
+        unlock(&self->publishing);
+        if (first)
+            Py_RETURN_NONE;
+        PyErr_Format(PyExc_ValueError, "%R watches a gate already: it is given one once, before its first proxy is made",
+                     self->name);
+    }
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
+    gate_free(gate);
+    PyErr_Restore(type, value, trace);
+    return NULL;
 }
 
 static PyObject *cell_publish(Cell *self, PyObject *resource) {
+    if (gate_is_closed(self))
+        Py_RETURN_NONE;
     Publication *fresh = publication_new(resource, 0);
     if (fresh == NULL)
         return NULL;
@@ -1105,7 +1165,7 @@ static PyObject *cell_sections(Cell *self, PyObject *args) {
 }
 
 static PyObject *cell_live(Cell *self, void *Py_UNUSED(closure)) {
-    return PyBool_FromLong(load(&self->current) != NULL);
+    return PyBool_FromLong(cell_is_live(self));
 }
 
 static PyObject *cell_number(Cell *self, void *Py_UNUSED(closure)) {
@@ -1116,7 +1176,7 @@ static PyObject *cell_number(Cell *self, void *Py_UNUSED(closure)) {
 }
 
 static PyObject *cell_sizeof(Cell *self, PyObject *Py_UNUSED(ignored)) {
-    size_t size = (size_t)Py_TYPE(self)->tp_basicsize;
+    size_t size = (size_t)Py_TYPE(self)->tp_basicsize + (self->gate == NULL ? 0 : sizeof(Py_buffer));
 #ifdef Py_GIL_DISABLED
     if (load(&self->many) != NULL)
         size += (STRIPES + 1) * 64;
@@ -1313,7 +1373,7 @@ static void handle_dealloc(Handle *self) {
 }
 
 static PyObject *handle_repr(Handle *self) {
-    const char *state = load(&self->closed) ? "closed" : load(&self->proxy->cell->current) == NULL ? "revoked" : "live";
+    const char *state = load(&self->closed) ? "closed" : cell_is_live(self->proxy->cell) ? "live" : "revoked";
     return PyUnicode_FromFormat("<%s of %R, %s>", Py_TYPE(self)->tp_name, self->proxy->cell->name, state);
 }
 
@@ -1533,7 +1593,7 @@ static PyObject *core_at_exit(PyObject *module, PyObject *Py_UNUSED(ignored)) {
     lock(&state->lock);
     state->exiting = here;
     for (Cell *cell = state->cells; cell != NULL; cell = cell->next) {
-        cell->traced = true; /* it goes the slow way from now on */
+        cell->slow = true;
         lock(&cell->publishing);
         FOR_EACH_STRIPE(cell, stripe) {
             lock(&stripe->lock);
@@ -1552,16 +1612,16 @@ static PyObject *core_at_exit(PyObject *module, PyObject *Py_UNUSED(ignored)) {
 #endif
 
 /* As record_begin(). NULL, with an exception, also where the tracer raised. */
-COLD static PyObject *record_begin_traced(Record *record, Proxy *proxy, Cell *cell) {
-    if (!tell_tracer(proxy, 0))
+static PyObject *record_begin_slowly(Record *record, Proxy *proxy, Cell *cell) {
+    if (unlikely(cell->traced) && !tell_tracer(proxy, 0))
         return NULL;
-    PyObject *resource = record_begin(record, proxy, cell);
-    if (resource != NULL && !tell_tracer(proxy, (long long)(uintptr_t)record)) {
+    PyObject *resource = unlikely(gate_is_closed(cell)) ? NULL : record_begin(record, proxy, cell);
+    if (unlikely(cell->traced) && resource != NULL && !tell_tracer(proxy, (long long)(uintptr_t)record)) {
         record_end(record, NULL);
         resource = NULL;
     }
     uint64_t exiting = cell->state->exiting;
-    if (resource != NULL && exiting != 0 && exiting != record->thread) {
+    if (unlikely(exiting != 0) && resource != NULL && exiting != record->thread) {
         lock(&record->stripe->lock);
         record_isolate(record);
         unlock(&record->stripe->lock);
@@ -1587,7 +1647,7 @@ static HOT PyObject *capi_begin(PyObject *object, Record *record) {
         return NULL;
     }
     Cell *cell = proxy->cell;
-    return unlikely(cell->traced) ? record_begin_traced(record, proxy, cell) : record_begin(record, proxy, cell);
+    return unlikely(cell->slow) ? record_begin_slowly(record, proxy, cell) : record_begin(record, proxy, cell);
 }
 
 static PyObject *capi_access(PyObject *object, ref_proxy_section *section) {
@@ -1763,6 +1823,7 @@ static const char section_detach_doc[] =
 #define FLAGS (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE)
 
 static PyMethodDef cell_methods[] = {
+    {"watch", (PyCFunction)cell_watch, METH_O, NULL},
     {"publish", (PyCFunction)cell_publish, METH_O, NULL},
     {"deny", (PyCFunction)cell_deny, METH_NOARGS, NULL},
     {"clear", (PyCFunction)cell_clear, METH_NOARGS, NULL},

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from types import GenericAlias, TracebackType
 from typing import Any, Final, Generic, Literal, NoReturn, Self, TypeVar, final
 
+from _typeshed import ReadableBuffer
+
 _T_co = TypeVar("_T_co", covariant=True)
 
 BACKEND: Final[Literal["c", "py"]]
@@ -18,6 +20,7 @@ class Cell:
     def name(self) -> str: ...
     @property
     def wake(self) -> Callable[[], object]: ...
+    def watch(self, gate: ReadableBuffer, /) -> None: ...
     @property
     def live(self) -> bool: ...
     @property

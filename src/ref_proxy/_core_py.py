@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, NoReturn, Self
 
+    from _typeshed import ReadableBuffer
+
 __all__ = ["BACKEND", "Cell", "Handle", "Method", "Proxy", "Section", "after_fork", "is_inner", "trace"]
 
 BACKEND = "py"
@@ -143,7 +145,7 @@ class Cell:
     section; Ctrl-C does go on to that one.
     """
 
-    __slots__ = ("__weakref__", "_hint", "_name", "_traced", "_wake")
+    __slots__ = ("__weakref__", "_gate", "_hint", "_name", "_traced", "_wake")
     __class_getitem__: classmethod[Any, [Any], GenericAlias] = classmethod(GenericAlias)
     __init_subclass__ = _sealed
     __reduce_ex__ = _uncopied
@@ -151,6 +153,7 @@ class Cell:
     _name: str
     _wake: Callable[[], object]
     _traced: bool
+    _gate: memoryview | None
     _hint: _Publication
 
     def __new__(cls, resource: Any, name: str, wake: Callable[[], object], /) -> Self:
@@ -160,6 +163,7 @@ class Cell:
         self._name = name
         self._wake = wake
         self._traced = _tracer is not None
+        self._gate = None
         self._hint = _Publication(1, resource, None)  # the newest publication, or one from which it is found
         _cells.add(self)
         return self
@@ -173,6 +177,27 @@ class Cell:
     def wake(self) -> Callable[[], object]:
         """What is called when a retired publication was left by its last section."""
         return self._wake
+
+    def watch(self, gate: ReadableBuffer, /) -> None:
+        """Refuse every access from the moment on at which the first byte of `gate` is not 0: another process may set it.
+
+        To be called once, before the first proxy is made; whoever closes a gate leaves it closed. The cell keeps the buffer as
+        long as it lives. A closed gate is an early denial, and no more: it needs no thread of this process to be heard, and takes
+        no part in [PUBLISH], [SCAN] and the rest. Open sections go on, and nothing is drained or woken before `deny()`.
+        """
+        complaint = f"the gate of {self.name!r} must be a buffer of contiguous bytes, not {type(gate).__name__}"
+        try:
+            view = memoryview(gate)
+        except TypeError:
+            raise TypeError(complaint) from None
+        with view:
+            if not view.c_contiguous:
+                raise TypeError(complaint)
+            if not view.nbytes:
+                raise ValueError(f"the gate of {self.name!r} has no byte to look at: it needs one at least")
+            if self._gate is not None:
+                raise ValueError(f"{self.name!r} watches a gate already: it is given one once, before its first proxy is made")
+            self._gate = view.cast("B")
 
     def _newest(self) -> _Publication:
         newest = self._hint
@@ -196,8 +221,8 @@ class Cell:
 
     @property
     def live(self) -> bool:
-        """Whether a resource is published."""
-        return not self._newest().last
+        """Whether a resource is published, and no gate before it closed."""
+        return not self._newest().last and not (self._gate is not None and self._gate[0])
 
     @property
     def number(self) -> int:
@@ -207,8 +232,10 @@ class Cell:
     def publish(self, resource: Any, /) -> tuple[int, Any] | None:
         """Put `resource` in the place of what is published, and return the number and the resource of what was.
 
-        None, and nothing done, when nothing is published any more.
+        None, and nothing done, when nothing is published any more, or a gate is closed.
         """
+        if self._gate is not None and self._gate[0]:
+            return None
         while True:
             old = self._newest()
             was = old.resource
@@ -337,6 +364,8 @@ class Proxy:
         section: Section = object.__new__(Section)
         section._proxy = self
         section._member = section._publication = None
+        if cell._gate is not None and cell._gate[0]:  # one byte, without an order: who looks after the store is refused
+            return section
         while True:
             publication = cell._hint  # [LOAD]
             if "" in publication.next:

@@ -279,6 +279,23 @@ def copies(twin: ModuleType) -> Any:
     return tried
 
 
+def a_gate(twin: ModuleType) -> Any:
+    cell, proxy, woken = made(twin)
+    page = bytearray(2)
+    seen: list[Any] = [
+        told(cell.watch, None),
+        told(cell.watch, [1]),
+        told(cell.watch, b""),
+        told(cell.watch, memoryview(page)[::-1]),
+    ]
+    seen += [told(cell.watch, page), told(cell.watch, page), cell.live, kind(cell.watch)]
+    section = proxy.access()
+    page[0] = 2
+    seen += [told(proxy.access), proxy.try_access().resource, section.resource, proxy.revoked, cell.live, repr(proxy), repr(cell)]
+    seen += [told(cell.publish, "second"), cell.number, cell.drained(0, 1), len(cell.sections(0, 1)), woken]
+    return [*seen, cell.deny(), section.end(), cell.drained(0, 1), woken]
+
+
 def generics(twin: ModuleType) -> Any:
     return [repr(getattr(twin, cls)[int]).replace("_core_py", "_core") for cls in CLASSES]
 
@@ -369,7 +386,7 @@ def what_goes_on(twin: ModuleType) -> Any:
 
 SCENES = [guarded_calls, what_goes_on]
 SCENES += [a_life, a_refusal, an_ended_section, a_closed_proxy, who_is_inside, a_dropped_section, wrong_arguments, copies]
-SCENES += [a_traced_cell, a_tracer_that_revokes, a_tracer_that_fails, generics, what_can_be_referred_to_weakly, a_fork]
+SCENES += [a_traced_cell, a_tracer_that_revokes, a_tracer_that_fails, a_gate, generics, what_can_be_referred_to_weakly, a_fork]
 
 
 @pytest.mark.parametrize("scene", SCENES)

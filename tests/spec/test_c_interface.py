@@ -121,6 +121,24 @@ def test_a_refused_access_raises_what_pythons_does_and_holds_nothing(c, provider
     assert provider.blockers() == []
 
 
+def test_an_access_is_refused_as_soon_as_a_gate_is_closed_and_an_open_section_goes_on(c, provider, proxy):
+    gate = bytearray(1)
+    provider._cell.watch(gate)
+    assert c.access(proxy, lambda lent: lent.name) == "resource"
+    held = c.Held(proxy)
+    gate[0] = 1
+    with pytest.raises(Revoked) as pythons:
+        proxy.access()
+    with pytest.raises(Revoked) as cs:
+        c.access(proxy, pytest.fail)
+    assert str(cs.value) == str(pythons.value)
+    assert c.try_access(proxy, pytest.fail) == "gone"
+    assert len(provider.blockers()) == 1
+    removal = Call(provider.revoke).assert_waits()
+    held.end()
+    assert removal.result() is True
+
+
 def test_an_exception_in_the_section_ends_it_and_comes_out(c, provider, proxy):
     with pytest.raises(ZeroDivisionError):
         c.access(proxy, lambda _: 1 / 0)
@@ -296,6 +314,24 @@ def test_a_tracer_hears_of_it_and_may_refuse_it(c):
         with pytest.raises(LookupError):
             c.access(proxy, pytest.fail)
         assert provider._cell.sections(0, 1) == []
+    finally:
+        trace(report.note_access if report.noting else None)
+    provider.revoke()
+
+
+def test_a_tracer_is_asked_before_a_gate_is(c):
+    gate, heard = bytearray(1), []
+
+    def tracer(_, token):
+        heard.append(token)
+        gate[0] = 1
+
+    trace(tracer)
+    try:
+        provider = Provider("resource", name="traced")
+        provider._cell.watch(gate)
+        assert c.try_access(provider.proxy(), pytest.fail) == "gone"
+        assert heard == [0]
     finally:
         trace(report.note_access if report.noting else None)
     provider.revoke()

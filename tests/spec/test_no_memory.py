@@ -66,6 +66,7 @@ def making(line: Line) -> Iterator[Act]:
     yield lambda: line.kind(line.proxy)
     yield lambda: line.kind(line.handle, [], line.sections[0])
     yield lambda: _backend.Method("copy", list.copy, hold)
+    yield lambda: line.cell.watch(b"\0")
 
 
 def using(line: Line) -> Iterator[Act]:
@@ -138,7 +139,7 @@ def sweep(scene: Callable[[Line], Iterator[Act]], which: int) -> int:
 
 ACTS = [
     pytest.param(scene, which, id=f"{scene.__name__}-{which}")
-    for scene, acts in ((making, 5), (using, 7), (refused, 6), (reading, 6), (dropping, 2), (removing, 4))
+    for scene, acts in ((making, 6), (using, 7), (refused, 6), (reading, 6), (dropping, 2), (removing, 4))
     for which in range(acts)
 ]
 
