@@ -831,19 +831,23 @@ static HOT void section_return(Section *section) {
         Py_DECREF(section);
 }
 
-COLD static Section *section_open_traced(Proxy *self, Cell *cell) {
-    if (!tell_tracer(self, 0))
+/* Of a cell that is traced, or whose gate is closed. */
+COLD static Section *section_open_asking(Proxy *self, Cell *cell) {
+    if (cell->traced && !tell_tracer(self, 0))
         return NULL;
     Section *section = section_open(self, cell, false, gate_is_closed(cell));
-    if (section != NULL && section->record.stripe != NULL && !tell_tracer(self, token_of(section))) {
+    if (cell->traced && section != NULL && section->record.stripe != NULL && !tell_tracer(self, token_of(section))) {
         section_end(section);
         Py_CLEAR(section);
     }
     return section;
 }
 
+/* Of one that is not as most are, but may be about to grant it all the same. */
 static Section *section_open_slowly(Proxy *self, Cell *cell, bool lend) {
-    return unlikely(cell->traced) ? section_open_traced(self, cell) : section_open(self, cell, lend, gate_is_closed(cell));
+    if (unlikely(cell->traced || gate_is_closed(cell)))
+        return section_open_asking(self, cell);
+    return section_open(self, cell, lend, false);
 }
 
 /* The same. NULL, with an exception, also where the proxy is closed, or the tracer raised. */

@@ -145,13 +145,14 @@ class Cell:
     section; Ctrl-C does go on to that one.
     """
 
-    __slots__ = ("__weakref__", "_gate", "_hint", "_name", "_traced", "_wake")
+    __slots__ = ("__weakref__", "_gate", "_hint", "_name", "_slow", "_traced", "_wake")
     __class_getitem__: classmethod[Any, [Any], GenericAlias] = classmethod(GenericAlias)
     __init_subclass__ = _sealed
     __reduce_ex__ = _uncopied
 
     _name: str
     _wake: Callable[[], object]
+    _slow: bool  # accesses to it have more to ask: it is traced, or has a gate
     _traced: bool
     _gate: memoryview | None
     _hint: _Publication
@@ -162,7 +163,7 @@ class Cell:
         self = object.__new__(cls)
         self._name = name
         self._wake = wake
-        self._traced = _tracer is not None
+        self._slow = self._traced = _tracer is not None
         self._gate = None
         self._hint = _Publication(1, resource, None)  # the newest publication, or one from which it is found
         _cells.add(self)
@@ -198,6 +199,12 @@ class Cell:
             if self._gate is not None:
                 raise ValueError(f"{self.name!r} watches a gate already: it is given one once, before its first proxy is made")
             self._gate = view.cast("B")
+            self._slow = True
+
+    @property
+    def _closed(self) -> bool:
+        """Whether the gate is: one load, without an order; whoever comes to it after the store is refused."""
+        return self._gate is not None and self._gate[0] != 0
 
     def _newest(self) -> _Publication:
         newest = self._hint
@@ -222,7 +229,7 @@ class Cell:
     @property
     def live(self) -> bool:
         """Whether a resource is published, and no gate before it closed."""
-        return not self._newest().last and not (self._gate is not None and self._gate[0])
+        return not self._closed and not self._newest().last
 
     @property
     def number(self) -> int:
@@ -234,7 +241,7 @@ class Cell:
 
         None, and nothing done, when nothing is published any more, or a gate is closed.
         """
-        if self._gate is not None and self._gate[0]:
+        if self._closed:
             return None
         while True:
             old = self._newest()
@@ -358,14 +365,16 @@ class Proxy:
         if self._closed:
             raise ValueError(f"{_describe(self)} is closed: get another one from the provider")
         cell = self._cell
-        tracer = _tracer if cell._traced else None
-        if tracer is not None:
-            tracer(self, 0)
         section: Section = object.__new__(Section)
         section._proxy = self
         section._member = section._publication = None
-        if cell._gate is not None and cell._gate[0]:  # one byte, without an order: who looks after the store is refused
-            return section
+        tracer = None
+        if cell._slow:
+            tracer = _tracer if cell._traced else None
+            if tracer is not None:
+                tracer(self, 0)
+            if cell._closed:
+                return section
         while True:
             publication = cell._hint  # [LOAD]
             if "" in publication.next:

@@ -65,6 +65,7 @@ def everything():
     named.close()
     with suppress(ValueError):
         named.access()
+    behind_a_gate()
     domain = Domain()
     with domain.read():
         domain.start_poll()
@@ -76,6 +77,25 @@ def everything():
     del dropped
     section.end()
     Cyclic()
+
+
+def behind_a_gate():
+    gate = bytearray(1)
+    provider = Provider(object(), name="line")
+    for no_gate in (1, b"", memoryview(b"00")[::-1]):
+        with suppress(TypeError, ValueError):
+            provider._cell.watch(no_gate)
+    provider._cell.watch(gate)
+    with suppress(ValueError):
+        provider._cell.watch(gate)
+    proxy = provider.proxy()
+    section = proxy.access()
+    gate[0] = 1
+    proxy.try_access()
+    with suppress(Revoked):
+        proxy.access()
+    section.end()
+    provider.revoke()
 
 
 def a_device():
