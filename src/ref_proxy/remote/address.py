@@ -46,7 +46,5 @@ def split(address: str) -> tuple[Backend, str | None]:
 def check_name(address: str, name: str) -> str | None:
     """The name, if it is a good one; None for none. Raises `ValueError`."""
     if name and not _NAME.fullmatch(name):
-        raise ValueError(
-            f"{name!r} in {address.partition(':')[0]!r} is no name: 1 to 64 letters, digits, and '._-', beginning with none of these"
-        )
+        raise ValueError(f"{name!r} is no name: 1 to 64 letters, digits, and '._-', beginning with none of those")
     return name or None

@@ -106,6 +106,8 @@ class Announcement(ABC):
 class Backend(ABC):
     """A way from process to process. Addresses are those of one scheme; one object serves many names."""
 
+    gates = False  # whether it can share memory with a holder, and so to close its gate
+
     @abstractmethod
     def announce(self, name: str, info: Info, landlord: Landlord) -> Announcement:
         """Take the name. Raises `FileExistsError` where another owner, who is named, is alive."""

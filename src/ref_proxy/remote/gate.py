@@ -1,4 +1,4 @@
-"""A byte that two processes share: a holder's accesses look at it, and the owner shuts it.
+"""A byte that two processes share: a holder's accesses look at it, and the owner closes it.
 
 A message has to be read by a thread of the holder's. After a stop (SIGSTOP, a debugger, a frozen container) other threads may run
 first. The owner's store into shared memory needs nobody: the very next access is refused. Only where the system has memory files.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from mmap import PROT_READ, PROT_WRITE, mmap
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ F_ADD_SEALS, F_GET_SEALS = 1033, 1034
 
 
 class Gate:
-    """One page. The holder makes it and reads it; the owner is given its descriptor, and shuts it."""
+    """One page. The holder makes it and reads it; the owner is given its descriptor, and closes it."""
 
     def __init__(self, fd: int, *, mine: bool) -> None:
         self.fd = fd if mine else -1
@@ -56,12 +57,14 @@ class Gate:
         finally:
             os.close(fd)
 
-    def shut(self) -> None:
+    def close(self) -> None:
         """Refuse every access in the process that reads it, from now on."""
         self.memory[0] = 1
 
-    def close(self) -> None:
-        """Give up the descriptor: the memory stays mapped for as long as somebody has it."""
+    def give_up(self) -> None:
+        """Give it up. It stays mapped for as long as a cell watches it."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+        with suppress(BufferError):
+            self.memory.close()

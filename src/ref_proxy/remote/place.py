@@ -67,7 +67,7 @@ class Place:
         if not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077 or (found.st_uid != mine and (make or mine != 0)):
             raise PermissionError(
                 errno.EPERM,
-                f"{self.address!r} is in {directory}, which is not a directory of this user's alone: its mode must be 0700 and its "
+                f"{self.address!r} is in {directory}, which is not a directory of this user's alone: its mode must be 0700, its "
                 f"owner {mine}, not {stat.filemode(found.st_mode)} of {found.st_uid}; say another one with REF_PROXY_DIR",
             )
 

@@ -6,7 +6,7 @@ connection has to do; children that Python forks close theirs at once, on every 
 
 The owner's part is changed in the hub's thread alone, but for what `recall()` has to do at once, in its caller's thread:
 
-    recall     say that it is over [RECALLED], then shut the gate of every holder there is
+    recall     say that it is over [RECALLED], then close the gate of every holder there is
     register   add the holder [HELD], then look whether it is over: then it is refused
 
 of which at least one sees the other, as with [PUBLISH] and [JOIN] in the mechanism.
@@ -56,14 +56,18 @@ class Link:
         self.connection = connection
         self.peer = peer
         self.closed = False
-        self.heard: Callable[[dict[str, Any]], object] = lambda _: None
-        self.faulty: Callable[[ProtocolError], object] = lambda _: None
-        self.hung_up: Callable[[], object] = lambda: None  # the connection has ended
-        self.died: Callable[[], object] = lambda: None  # the process has
+        self.tell_nobody()
         self._lines = lines
         self._unsent = b""
         self._descriptors: list[int] = []
         _links[self] = None
+
+    def tell_nobody(self) -> None:
+        """Have nobody called any more."""
+        self.heard: Callable[[dict[str, Any]], object] = lambda _: None
+        self.faulty: Callable[[ProtocolError], object] = lambda _: None
+        self.hung_up: Callable[[], object] = lambda: None  # the connection has ended
+        self.died: Callable[[], object] = lambda: None  # the process has
 
     def open(self) -> None:
         """Begin to listen. In the hub's thread, as all that follows."""
@@ -153,6 +157,7 @@ class Link:
     def abandon(self) -> None:
         """Close its descriptors, and nothing else: also in a forked child."""
         self.closed = True
+        self.tell_nobody()  # and let go of them, and of what they hold: there is no cycle left for the collector
         _links.pop(self, None)
         self.connection.close()
         self.peer.close()
@@ -215,7 +220,7 @@ class _Held:
             self.state = "fenced"
             self.announcement.cut_off.append(self.record())
             if self.gate is not None:
-                self.gate.shut()
+                self.gate.close()
         self.over()
 
 
@@ -238,7 +243,7 @@ class _Announcement(Announcement):
         if not replaced:
             for held in self.held.copy():
                 if held.gate is not None:
-                    held.gate.shut()
+                    held.gate.close()
         hub().post(lambda: self._tell(replaced))
 
     def _tell(self, replaced: bool) -> None:
@@ -447,6 +452,8 @@ class _Registration(Registration):
 
 class Unix(Backend):
     """Names are those of the user's own directory, or paths of sockets."""
+
+    gates = True
 
     def announce(self, name: str, info: Info, landlord: Landlord) -> Announcement:
         return _Desk(Place(name), info, landlord).current

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import contextmanager
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakSet
@@ -17,7 +18,7 @@ from .gate import Gate
 from .records import NotAnnounced, Report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
     from typing import Literal, NoReturn, Self
 
@@ -90,17 +91,24 @@ class _Stay:
     """This process as a holder, under one epoch: what the back end knows of an attachment."""
 
     def __init__(self, attachment: _Attachment[Any]) -> None:
-        self._attachment = attachment
+        self._attachment: _Attachment[Any] | None = attachment
         self.over: tuple[str, bool] | None = None  # why, and whether something else has taken its place
         self.claims: dict[str, Claim] = {}
         self.registration: Registration
 
     def gone(self, reason: str, *, replaced: bool) -> None:
-        self.over = reason, replaced
-        self._attachment.recalled(self)
+        attachment, self.over = self._attachment, (reason, replaced)
+        if attachment is not None:
+            attachment.recalled(self)
 
     def report(self) -> Report:
-        return self._attachment.report()
+        attachment = self._attachment
+        return Report() if attachment is None else attachment.report()
+
+    def leave(self) -> None:
+        """Say that it has let go. What it was part of is no cycle for the collector any more: a descriptor hangs on that."""
+        self._attachment = None
+        self.registration.acknowledge()
 
 
 class _Attachment(Generic[T]):
@@ -122,28 +130,28 @@ class _Attachment(Generic[T]):
         self.left = False
         self._backend, self._place = addresses.find(address)
         self._open = open
-        self._release = release
+        self._release = release  # of what is replaced
         self._following: dict[object, None] = {}  # one for each replacement under way
         self._proxies: WeakSet[Proxy[T]] = WeakSet()
-        self._gate = Gate.make()
+        self._gate = Gate.make() if self._backend.gates else None
         try:
             self.stay = self._register(monotonic() + patience)
             try:
                 self.provider: Provider[T] = Provider(
                     self._opened(self.stay),
-                    release=self._released,
+                    release=release,
                     interrupt=interrupt,
                     name=name or address,
                     stall_after=stall_after,
                 )
             except BaseException:
-                self.stay.registration.acknowledge()
+                self.stay.leave()
                 raise
         except BaseException:
             if self._gate is not None:
-                self._gate.close()
+                self._gate.give_up()
             raise
-        if self._gate is not None and hasattr(self.provider._cell, "watch"):
+        if self._gate is not None:
             self.provider._cell.watch(self._gate.memory)
         _attached.add(self)
         self.recalled(self.stay)
@@ -186,26 +194,29 @@ class _Attachment(Generic[T]):
         self.reason = self.reason or reason
         self.provider._removal._deny()
 
-    def remove(self, timeout: float | None = None) -> None:
-        """Remove it from this process; the release acknowledges."""
+    def remove(self) -> None:
+        """Remove it from this process, and acknowledge: in a thread of its own."""
         try:
-            self.provider.revoke(timeout)
+            with self.acknowledging():
+                self.provider.revoke()
         except Exception as error:
             report.logger().error("%r: its removal in this process failed: %s", self.provider.name, self.reason, exc_info=error)
 
-    def _released(self, resource: T) -> None:
+    @contextmanager
+    def acknowledging(self) -> Iterator[None]:
+        """The body removes it: acknowledge, if that came to its end."""
         try:
-            if self._release is not None:
-                self._release(resource)
+            yield
         finally:
-            self.left = True
-            if not self._following:  # whoever follows a replacement looks at `left` after he is done: one of us sees the other
-                self._leave()
+            if self.provider._removal.done:
+                self.left = True
+                if not self._following:  # whoever follows a replacement looks at `left` when he is done: one of us sees the other
+                    self._leave()
 
     def _leave(self) -> None:
-        self.stay.registration.acknowledge()
+        self.stay.leave()
         if self._gate is not None:
-            self._gate.close()
+            self._gate.give_up()
 
     def _follow(self) -> None:
         """Open what has taken the place of the resource, swap it in, and release the old one after its last section."""
@@ -216,14 +227,14 @@ class _Attachment(Generic[T]):
             try:
                 new = self._opened(fresh)
             except BaseException:
-                fresh.registration.acknowledge()
+                fresh.leave()
                 raise
             self.stay = fresh
             try:
                 pending, old = self.provider._publish(new)
             except Revoked:  # removed meanwhile, with what was published then
                 self._let_go(new)
-                fresh.registration.acknowledge()
+                fresh.leave()
                 return
             self.recalled(fresh)  # which may have come already
             pending._finish()
@@ -236,7 +247,7 @@ class _Attachment(Generic[T]):
             self.deny(f"what replaces it cannot be had: {error}")
             self.remove()
         finally:
-            retired.registration.acknowledge()
+            retired.leave()
             self._following.pop(me, None)
             if self.left and not self._following:
                 self._leave()
@@ -332,13 +343,17 @@ class Handle(Generic[T]):
 
         Blocks, raises: as `Provider.revoke()`. May be called again.
         """
-        self._attachment.reason = self._attachment.reason or "this process has closed its handle"
-        return self._attachment.provider.revoke(timeout)
+        attachment = self._attachment
+        attachment.reason = attachment.reason or "this process has closed its handle"
+        with attachment.acknowledging():
+            return attachment.provider.revoke(timeout)
 
     async def aclose(self, timeout: float | None = None) -> bool:
         """Close it as `close()` does, blocking the calling task alone. Under asyncio and trio."""
-        self._attachment.reason = self._attachment.reason or "this process has closed its handle"
-        return await self._attachment.provider.arevoke(timeout)
+        attachment = self._attachment
+        attachment.reason = attachment.reason or "this process has closed its handle"
+        with attachment.acknowledging():
+            return await attachment.provider.arevoke(timeout)
 
     def __enter__(self) -> Self:
         return self

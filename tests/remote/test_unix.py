@@ -1,0 +1,381 @@
+"""One host: the Unix socket, and the kernel that says who is alive."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.forkserver
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import warnings
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ref_proxy import Revoked, RevokeTimeout, remote
+
+from .conformance import Conformance, Later, until
+from .puppet import PATIENCE, Puppet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forkserver() -> None:
+    """It keeps descriptors for good: before any test counts them."""
+    multiprocessing.forkserver.ensure_running()
+
+
+@pytest.fixture
+def address(name: str) -> str:
+    return f"unix:{name}"
+
+
+class TestConformance(Conformance):
+    @pytest.fixture(autouse=True)
+    def no_socket_left(self, directory: Path) -> object:
+        yield
+        assert [path.name for path in directory.iterdir() if path.is_socket()] == []
+
+
+def listener(path: Path) -> socket.socket:
+    """Somebody who is no owner, at the place of one."""
+    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    found.bind(str(path))
+    found.listen()
+    return found
+
+
+def said(path: Path, *words: bytes) -> bytes:
+    """What an owner answers to that, until it hangs up."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor:
+        visitor.settimeout(PATIENCE)
+        visitor.connect(str(path))
+        for word in words:
+            visitor.sendall(word)
+        heard = b""
+        while data := visitor.recv(65536):
+            heard += data
+        return heard
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("bad", "complaint"),
+        [
+            ("", "no scheme"), ("scope", "no scheme"), ("redis:scope", "redis:"), ("unix:", "has no name"),
+            ("unix:a/b", "no name"), ("unix:../x", "no name"), ("unix:.x", "no name"), ("unix:" + "x" * 65, "no name"),
+            ("unix:/" + "x" * 200, "longer than"),
+        ],
+    )  # fmt: skip
+    def test_a_bad_address_is_named(self, bad: str, complaint: str) -> None:
+        for use in (lambda: remote.announce(bad, ["x"]), lambda: remote.attach(bad, open=list), lambda: remote.revoke(bad)):
+            with pytest.raises(ValueError, match=complaint):
+                use()
+        with pytest.raises(TypeError, match="an address is a str"):
+            remote.attach(7, open=list)  # type: ignore[arg-type]
+
+    def test_what_cannot_be_called_is_refused_before_anything_is_done(self, address: str) -> None:
+        with pytest.raises(TypeError, match="open must be callable"):
+            remote.attach(address, open="x")  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="release must be callable"):
+            remote.announce(address, ["x"], release="x")  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="cannot be None"):
+            remote.announce(address, None)
+
+    @pytest.mark.parametrize(
+        "garbage",
+        [
+            b"GET / HTTP/1.1\r\n\r\n", b"\x80\x04K\x01.\n", b"[1]\n", b"null\n", b"{}\n", b'{"do": []}\n', b'{"do": "attach"}\n',
+            b'{"do": "attach", "version": 1, "process": 7}\n', b'{"do": "attach", "version": true, "process": "x"}\n',
+            b'{"do": "attach", "version": 1, "process": "x", "more": 1}\n', b'{"do": "left"}\n',
+            b'{"do": "welcome", "version": 1}\n', b'{"do": "revoke", "version": 1, "timeout": "x", "fence_after": null}\n',
+            b"[" * 100_000 + b"\n", b"x" * 70_000,
+        ],
+    )  # fmt: skip
+    def test_garbage_is_refused_and_nothing_is_lost(self, garbage: bytes, address: str, directory: Path, name: str) -> None:
+        with remote.announce(address, ["x"]) as shared:
+            answer = said(directory / name, garbage)
+            assert b'"do": "refused"' in answer
+            assert shared.holders() == []
+            handle = remote.attach(address, open=lambda info: [info])
+            assert handle.state == "live"
+            shared.revoke()
+            assert handle.state == "revoked"
+
+    def test_a_holder_that_talks_nonsense_counts_until_its_process_ends(
+        self, address: str, directory: Path, name: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        program = (
+            "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(sys.argv[2].encode()); "
+            "s.recv(99); s.sendall(b'nonsense\\n'); print('said', flush=True); input()"
+        )
+        shared = remote.announce(address, ["x"])
+        hello = '{"do": "attach", "version": 1, "process": "odd"}\n'
+        command = [sys.executable, "-c", program, str(directory / name), hello]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as odd:
+            assert odd.stdout is not None and odd.stdout.readline() == b"said\n"
+            until(lambda: [holder.state for holder in shared.holders()] == ["lost"])
+            with pytest.raises(RevokeTimeout, match="odd"):
+                shared.revoke(timeout=0.05)
+            odd.communicate(b"\n")
+        assert shared.revoke().state == "drained"
+        assert "is not understood any more" in caplog.text
+
+    def test_an_owner_of_another_version_is_named(self, address: str, directory: Path, name: str) -> None:
+        with listener(directory / name) as other:
+
+            def answer() -> None:
+                connection, _ = other.accept()
+                with connection:
+                    connection.recv(4096)
+                    connection.sendall(b'{"do": "welcome", "version": 2, "epoch": 1, "info": {}}\n')
+
+            answering = Later(answer)
+            with pytest.raises(remote.ProtocolError, match=f"{name}.*process {os.getpid()}.*version 2 .* this one 1"):
+                remote.attach(address, open=lambda info: info)
+            answering.result()
+
+    def test_a_visitor_of_another_version_is_told(self, address: str, directory: Path, name: str) -> None:
+        with remote.announce(address, ["x"]):
+            assert b"version 2 of the protocol, and this one 1" in said(directory / name, b'{"do": "attach", "version": 2}\n')
+
+    @pytest.mark.parametrize(
+        "answer", [b"HTTP/1.1 400 Bad Request\r\n", b'{"do": "outcome", "version": 1, "outcome": {}}\n', b"\0" * 9 + b"\n"]
+    )
+    def test_what_is_no_owner_is_named(self, answer: bytes, address: str, directory: Path, name: str) -> None:
+        with listener(directory / name) as other:
+
+            def serve() -> None:
+                connection, _ = other.accept()
+                with connection:
+                    connection.recv(4096)
+                    connection.sendall(answer)
+
+            serving = Later(serve)
+            with pytest.raises(remote.ProtocolError, match=name):
+                remote.attach(address, open=lambda info: info)
+            serving.result()
+
+    def test_an_owner_that_does_not_answer_is_named(
+        self, address: str, directory: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("ref_proxy.remote.worker.ANSWER", 0.05)
+        with listener(directory / name):
+            with pytest.raises(
+                TimeoutError, match=f"owner of 'unix:{name}', process {os.getpid()}, did not answer within 0.05 s"
+            ):
+                remote.attach(address, open=lambda info: info)
+
+    def test_a_visitor_that_says_nothing_is_shown_out(
+        self, address: str, directory: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("ref_proxy.remote.unix.HANDSHAKE", 0.05)
+        with remote.announce(address, ["x"]):
+            assert said(directory / name) == b""
+
+    def test_a_stale_socket_is_nobody_and_the_next_owner_takes_its_place(self, address: str, directory: Path, name: str) -> None:
+        listener(directory / name).close()
+        with pytest.raises(remote.NotAnnounced, match="has left the socket behind"):
+            remote.attach(address, open=lambda info: info)
+        with remote.announce(address, ["x"]), remote.attach(address, open=lambda info: [info]) as handle:
+            assert handle.state == "live"
+
+    def test_a_directory_that_others_can_write_to_is_refused(self, address: str, directory: Path) -> None:
+        directory.chmod(0o770)
+        for use in (lambda: remote.announce(address, ["x"]), lambda: remote.attach(address, open=list)):
+            with pytest.raises(PermissionError, match=f"{directory}.*0700"):
+                use()
+
+    def test_a_directory_that_is_a_link_is_refused(
+        self, address: str, directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "link").symlink_to(directory)
+        monkeypatch.setenv("REF_PROXY_DIR", str(tmp_path / "link"))
+        with pytest.raises(PermissionError, match="not a directory of this user's alone"):
+            remote.announce(address, ["x"])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user")
+class TestOtherUsers:
+    def test_another_user_is_refused_also_where_the_directory_lets_him_in(self, address: str, directory: Path, name: str) -> None:
+        with remote.announce(address, ["x"]) as shared:
+            for path in (directory, *directory.parents[:2]):
+                path.chmod(0o755)
+            (directory / name).chmod(0o666)
+            path = str(directory / name)
+            program = (
+                f"import os, socket; os.setuid(65534); s = socket.socket(socket.AF_UNIX); s.connect({path!r}); print(s.recv(999))"
+            )
+            answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE)
+            assert "not user 65534" in answer.stdout, answer.stderr
+            assert shared.holders() == []
+
+    def test_root_may_attach_to_another_users_by_its_path(self, directory: Path, puppets: Callable[..., Puppet]) -> None:
+        theirs = directory / "theirs"
+        theirs.mkdir(mode=0o700)
+        os.chown(theirs, 65534, 65534)
+        for path in (directory, *directory.parents[:2]):
+            path.chmod(0o755)
+        nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+        tried = subprocess.run([*nobody, sys.executable, "-c", "import ref_proxy"], capture_output=True, text=True)
+        if tried.returncode:
+            pytest.skip(f"another user cannot run this interpreter: {tried.stderr.splitlines()[-1]}")
+        owner = puppets(prefix=nobody)
+        owner.ask("announce", address=f"unix:{theirs / 'scope'}")
+        with remote.attach(f"unix:{theirs / 'scope'}", open=lambda info: [info]) as handle:
+            assert handle.state == "live"
+        owner.ask("revoke")
+
+
+class TestProcesses:
+    @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+    def test_processes_of_multiprocessing_attach_for_themselves(self, method: str, directory: Path, name: str) -> None:
+        address = f"unix:{directory / name}"  # a fork server has the environment of its own start
+        context = multiprocessing.get_context(method)
+        with remote.announce(address, ["x"], info={"n": 7}) as shared, warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 on warns of a fork where there are threads
+            receiver, sender = context.Pipe(duplex=False)
+            workers = [context.Process(target=attach_and_stay, args=(address, sender), name=f"worker-{i}") for i in range(3)]
+            for worker in workers:
+                worker.start()
+            assert [receiver.poll(PATIENCE) and receiver.recv() for _ in workers] == [7, 7, 7]
+            assert sorted(holder.process for holder in shared.holders()) == ["worker-0", "worker-1", "worker-2"]
+            assert shared.revoke(timeout=PATIENCE).state == "drained"
+            for worker in workers:
+                worker.join(PATIENCE)
+                assert worker.exitcode == 0
+            receiver.close()
+            sender.close()
+
+    def test_a_fork_inside_a_section_is_told_of(self, address: str, caplog: pytest.LogCaptureFixture) -> None:
+        with remote.announce(address, ["x"]), remote.attach(address, open=lambda info: [info], name="line") as handle:
+            reader, writer = os.pipe()
+            with handle.proxy().access(), warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                child = os.fork()
+                if child == 0:
+                    os.write(writer, caplog.text.encode())
+                    os._exit(0)
+            os.waitpid(child, 0)
+            os.close(writer)
+            with os.fdopen(reader) as told:
+                assert f"'line': process {os.getpid()} forked inside a section" in told.read()
+
+    def test_a_forked_child_of_the_owner_can_remove_nothing(self, address: str) -> None:
+        with remote.announce(address, ["x"]) as shared:
+            reader, writer = os.pipe()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                child = os.fork()
+            if child == 0:
+                try:
+                    shared.revoke(timeout=0)
+                except RuntimeError as error:
+                    os.write(writer, str(error).encode())
+                os._exit(0)
+            os.waitpid(child, 0)
+            os.close(writer)
+            with os.fdopen(reader) as told:
+                assert f"is process {os.getpid()}'s, which announced it" in told.read()
+            assert shared.state == "live"
+
+    def test_what_has_become_another_program_counts_until_that_ends(self, address: str, puppets: Callable[..., Puppet]) -> None:
+        shared = remote.announce(address, ["x"])
+        worker = puppets()
+        worker.ask("attach", address=address)
+        worker.tell("become", program=["sleep", "60"])
+        until(lambda: [holder.state for holder in shared.holders()] == ["lost"])
+        with pytest.raises(RevokeTimeout, match="lost"):
+            shared.revoke(timeout=0)
+        worker.kill()
+        assert shared.revoke().state == "drained"
+
+    def test_the_end_of_the_interpreter_does_not_hang(self, address: str) -> None:
+        program = (
+            f"from ref_proxy import remote; s = remote.announce({address!r}, ['x']); "
+            f"h = remote.attach({address!r}, open=lambda i: [i])"
+        )
+        ended = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=PATIENCE)
+        assert (ended.returncode, ended.stderr) == (0, "")
+
+    @pytest.mark.parametrize("thing", ["shared", "handle"])
+    def test_neither_side_can_be_pickled(self, thing: str, address: str) -> None:
+        with remote.announce(address, ["x"]) as shared, remote.attach(address, open=lambda info: [info]) as handle:
+            with pytest.raises(TypeError, match="pass its address"):
+                pickle.dumps({"shared": shared, "handle": handle}[thing])
+
+
+class TestWithoutPidfds:
+    """Where the kernel has none, the end of the connection has to do."""
+
+    @pytest.fixture(autouse=True)
+    def without(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("ref_proxy.remote.peers._pidfd", lambda *_: None)
+
+    def test_a_worker_that_is_killed_is_noticed(self, address: str, puppets: Callable[..., Puppet]) -> None:
+        shared = remote.announce(address, ["x"])
+        worker = puppets()
+        worker.ask("attach", address=address)
+        child = worker.ask("fork")  # which has closed what it inherited
+        try:
+            worker.kill()
+            assert shared.revoke(timeout=PATIENCE).state == "drained"
+        finally:
+            os.kill(child["pid"], signal.SIGKILL)
+
+    def test_an_owner_that_is_killed_is_noticed(self, address: str, puppets: Callable[..., Puppet]) -> None:
+        owner = puppets()
+        owner.ask("announce", address=address)
+        handle = remote.attach(address, open=lambda info: [info])
+        owner.kill()
+        until(lambda: handle.state == "revoked")
+        assert f"process {owner.pid}, is gone" in handle.reason
+
+
+class TestHub:
+    def test_there_is_no_thread_before_and_after(self, address: str) -> None:
+        from ref_proxy.waiting import _job_ended, _jobs
+
+        assert not _jobs
+        with remote.announce(address, ["x"]):
+            assert len(_jobs) == 1
+            handles = [remote.attach(address, open=lambda info: [info]) for _ in range(5)]
+            assert len(_jobs) == 1, "one for all"
+            for handle in handles:
+                handle.close()
+        assert _job_ended.wait(lambda: not _jobs, monotonic() + PATIENCE)
+
+    def test_a_signal_handler_may_revoke_in_the_midst_of_anything(self, address: str) -> None:
+        outcomes: list[remote.Outcome] = []
+        old = signal.signal(signal.SIGUSR1, lambda *_: outcomes.append(remote.revoke(other)))
+        other = f"{address}-other"
+        try:
+            with remote.announce(address, ["x"]) as shared:
+                for _ in range(20):
+                    second = remote.announce(other, ["y"])
+                    os.kill(os.getpid(), signal.SIGUSR1)
+                    second.revoke()
+                    shared.replace(["z"])
+        finally:
+            signal.signal(signal.SIGUSR1, old)
+        assert [outcome.state for outcome in outcomes] == ["drained"] * 20
+
+
+def attach_and_stay(address: str, sender: Any) -> None:
+    handle = remote.attach(address, open=lambda info: [info["n"]])
+    proxy = handle.proxy()
+    with proxy.access() as resource:
+        sender.send(resource[0])
+    try:
+        while True:
+            with proxy.access():
+                pass
+    except Revoked:
+        handle.close()
