@@ -177,15 +177,18 @@ class _Attachment(Generic[T]):
         return resource
 
     def recalled(self, stay: _Stay) -> None:
-        """Do what a recall asks for, where it concerns what is published now: once. Never blocks."""
-        if stay.over is None or stay is not getattr(self, "stay", None) or not hasattr(self, "provider"):
-            return
-        me = Claim()
-        if stay.claims.setdefault("recall", me) is not me:
+        """Do what a recall asks for, once: what replaces concerns what is published now, and an end all of it. Never blocks."""
+        if stay.over is None or not hasattr(self, "provider"):
             return
         reason, replaced = stay.over
+        if replaced and stay is not self.stay:
+            return
+        me = Claim()
+        if stay.claims.setdefault("replaced" if replaced else "gone", me) is not me:
+            return
         if replaced:
-            start(self._follow)
+            self._following[me] = None  # from now on, so that a close in between leaves the rest to it
+            start(lambda: self._follow(me))
         else:
             self.deny(reason)
             start(self.remove)
@@ -218,11 +221,12 @@ class _Attachment(Generic[T]):
         if self._gate is not None:
             self._gate.give_up()
 
-    def _follow(self) -> None:
+    def _follow(self, me: object) -> None:
         """Open what has taken the place of the resource, swap it in, and release the old one after its last section."""
-        me, retired = object(), self.stay
-        self._following[me] = None
+        retired = self.stay
         try:
+            if self.left:
+                return
             fresh = self._register(monotonic())
             try:
                 new = self._opened(fresh)
