@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,7 +33,14 @@ def _add_demo(parsers: Parsers) -> None:
         "demo",
         help="unplug a serial line hundreds of times while nine consumers use it, with ref_proxy and without",
         description="Unplug a serial line hundreds of times while nine consumers use it, with ref_proxy and without, and "
-        "count all that happens. Exit status: 0 when every promise was kept, 1 when one was broken, 2 when it could not be run.",
+        "count all that happens; with --processes, replace a segment of memory that processes share. "
+        "Exit status: 0 when every promise was kept, 1 when one was broken, 2 when it could not be run.",
+    )
+    parser.add_argument(
+        "--processes",
+        type=_number,
+        metavar="N",
+        help="instead, replace a shared-memory segment while N processes read it, of which some are killed, stopped, forked",
     )
     parser.add_argument("--seconds", type=_seconds, default=6.0, metavar="S", help="how long each of the two storms lasts (6)")
     parser.add_argument(
@@ -45,13 +53,22 @@ def _add_demo(parsers: Parsers) -> None:
         "--device", metavar="PATH", help="a serial port to read from instead of the instrument; nothing is written"
     )
     parser.add_argument("--baud", type=int, default=115200, metavar="N", help="its speed (115200)")
-    parser.set_defaults(run=_demo)
+    parser.set_defaults(run=partial(_demo, parser))
 
 
-def _demo(options: dict[str, Any]) -> int:
+def _demo(parser: argparse.ArgumentParser, options: dict[str, Any]) -> int:
+    if options["processes"] is not None:
+        for name in ("verbose", "plot", "device", "baud"):
+            if options.pop(name) != parser.get_default(name):
+                parser.error(f"argument --{name}: not allowed with argument --processes: it is about the serial line")
     try:
+        if options["processes"] is not None:
+            from .demo.processes.command import run as run_processes
+
+            return run_processes(**options)
         from .demo.command import run
 
+        del options["processes"]
         return run(**options)
     except ImportError as error:
         return _missing("demo", error, DEMO_EXTRAS)

@@ -19,5 +19,7 @@ The same storm is run twice, with ref_proxy and without, and all that happens in
     manager     plugs in, hands out, removes, again and again
     storm       all of them together, for some seconds
     tally       what came of it, and which promises were broken
-    show, plot  the same for people
+    show, plot  the same for people; `console`: what this shares with the following
+
+`processes`, with `ref-proxy demo --processes 8`, is another one: a segment of memory that processes share.
 """

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from .._backend import BACKEND
 from ..device import Device
 from . import apart, show, storm
+from .console import make_console, progress
 from .source import NoDevice
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def run(
     """
     if plot is not None:
         import_module("matplotlib")  # now, rather than after the storm
-    console = show.make_console()
+    console = make_console()
     seed = SystemRandom().getrandbits(32) if seed is None else seed
     config = storm.Config(seconds, seed, device=device, baud=baud)
     console.print(
@@ -50,14 +51,14 @@ def run(
         f"{platform.python_implementation()} {platform.python_version()}, backend {BACKEND}"
     )
     try:
-        with show.progress(console, "with ref_proxy", seconds) as watch:
+        with progress(console, "with ref_proxy", seconds) as watch:
             tally, album = storm.run(config, watch, make)
     except NoDevice as error:
         print(f"ref-proxy demo: {error}", file=sys.stderr)
         return UNUSABLE
     without = None
     if contrast:
-        with show.progress(console, "without ref_proxy", seconds) as watch:
+        with progress(console, "without ref_proxy", seconds) as watch:
             without = apart.run_apart(storm.Config(seconds, seed, protected=False, device=device, baud=baud), watch)
     return _report(console, tally, without, album, verbose=verbose, plot=plot, silent=device is not None)
 

@@ -87,6 +87,10 @@ class Tally:
     def unplugs(self) -> int:
         return sum(self.removals.values())
 
+    @property
+    def figures(self) -> str:
+        return f"{self.unplugs:,} unplugs  {self.counts.records:,} records  {self.counts.refused:,} refused"
+
     def broken(self, *, silent: bool = False) -> list[str]:
         """The promises that were not kept, one phrase each. `silent`: it may be that the device had nothing to say."""
         counts = self.counts
