@@ -110,6 +110,47 @@ def _torture(options: dict[str, Any]) -> int:
     return run(**options)
 
 
+def _add_remote(parsers: Parsers) -> None:
+    parser = parsers.add_parser(
+        "remote",
+        help="what is shared between processes and hosts: who owns it, who holds it, and its removal",
+        description="What is shared between processes and hosts. An ADDRESS is one of ref_proxy.remote: unix:NAME, a NAME for "
+        "the same, unix:/PATH, postgresql://USER@HOST/DATABASE#NAME.",
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    listing = commands.add_parser(
+        "list",
+        help="show owners and holders, with their open sections",
+        description="Show who owns what, who holds it, and which sections are open: what a removal would wait for.",
+    )
+    listing.add_argument("addresses", nargs="*", metavar="ADDRESS", help="all names of this user on this host if left out")
+    listing.set_defaults(run=_remote_list)
+    revoking = commands.add_parser(
+        "revoke",
+        help="have the owner remove it",
+        description="Have the owner remove it; say how that ended, or who holds it up. Exit status: 0 when nobody uses it any "
+        "more, 1 when somebody was cut off or the time ran out, 2 when it could not be run.",
+    )
+    revoking.add_argument("address", metavar="ADDRESS")
+    revoking.add_argument("--timeout", type=_seconds, default=10.0, metavar="S", help="how long to wait for its holders (10)")
+    revoking.add_argument(
+        "--fence-after", type=_seconds, metavar="S", help="cut off whoever has not let go after so long; nobody if left out"
+    )
+    revoking.set_defaults(run=_remote_revoke)
+
+
+def _remote_list(options: dict[str, Any]) -> int:
+    from .remote.command import run_list
+
+    return run_list(**options)
+
+
+def _remote_revoke(options: dict[str, Any]) -> int:
+    from .remote.command import run_revoke
+
+    return run_revoke(**options)
+
+
 def _missing(command: str, error: ImportError, extras: dict[str, str]) -> int:
     """One line for what is not installed; whatever else cannot be imported is no matter of extras."""
     module = (error.name or "").partition(".")[0]
@@ -122,7 +163,7 @@ def _missing(command: str, error: ImportError, extras: dict[str, str]) -> int:
     return UNUSABLE
 
 
-COMMANDS = (_add_demo, _add_torture)
+COMMANDS = (_add_demo, _add_torture, _add_remote)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

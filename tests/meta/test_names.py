@@ -86,7 +86,7 @@ def test_the_modules_for_users_come_with_the_face() -> None:
 
 
 def test_each_name_has_one_home() -> None:
-    # Private modules are the twins, and what picks one of them; programs export nothing to others; `remote` is a face, as ours is.
+    # Private modules are the twins, and what picks one of them; programs export nothing to others; `remote` is a face.
     public = [module for module in modules()[1:] if not re.search(r"\._|\.(cli|demo|torture)\b|\.remote$", module.__name__)]
     homes = Counter(
         name

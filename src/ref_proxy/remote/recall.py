@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from .. import report
 from ..errors import RevokeTimeout
 from ..waiting import check_timeout
-from .records import Holder, Outcome, describe
+from .records import Holder, Outcome, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,7 +114,7 @@ class Recall(Generic[T]):
         what, carry_on = "was denied to everybody, but not released", "call revoke() again to carry on"
         if not self._removal._final:
             what, carry_on = "was replaced, but the old resource was not free", "the exception's pending.wait() carries on"
-        who = [report.describe(blockers)] * bool(blockers) + [describe(holders)] * bool(holders)
+        who = [report.describe(blockers)] * bool(blockers) + [listed(holders)] * bool(holders)
         return RevokeTimeout(
             f"{self._name!r} {what} within {timeout} s; still held by: {'; '.join(who) or 'nobody, but a hook is running'}; "
             f"{carry_on}, with fence_after= to cut off whoever does not let go",
@@ -127,7 +127,7 @@ class Recall(Generic[T]):
         holders = self._holders()
         if holders:  # this process's own sections are reported by the removal itself
             report.logger().warning(
-                "%r: the removal has been waiting for %.1f s; still held by: %s", self._name, waited, describe(holders)
+                "%r: the removal has been waiting for %.1f s; still held by: %s", self._name, waited, listed(holders)
             )
 
     def __repr__(self) -> str:

@@ -9,7 +9,7 @@ from ..errors import Revoked
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Holder", "NotAnnounced", "Outcome", "ProtocolError", "Report", "Survey", "describe"]
+__all__ = ["Holder", "NotAnnounced", "Outcome", "ProtocolError", "Report", "Survey", "listed"]
 
 
 class NotAnnounced(Revoked):
@@ -91,6 +91,6 @@ class Survey(NamedTuple):
     holders: tuple[Holder, ...]
 
 
-def describe(holders: Sequence[Holder]) -> str:
+def listed(holders: Sequence[Holder]) -> str:
     """A phrase for an error message: the first few, and how many more."""
     return "; ".join(map(str, holders[:3])) + (f"; and {len(holders) - 3} more" if len(holders) > 3 else "")

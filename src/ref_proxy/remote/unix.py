@@ -488,15 +488,15 @@ class Unix(Backend):
     def _survey(self, name: str) -> Survey:
         link, answer, _ = _ask(Place(name), HANDSHAKE, [], "list")
         link.abandon()
-        return wire.survey(answer.get("survey", {}))
+        return wire.as_survey(answer.get("survey", {}))
 
     def ask(self, name: str, timeout: float | None, fence_after: float | None) -> Outcome:
         place = Place(name)
         link, answer, _ = _ask(place, None, [], "revoke", timeout=timeout, fence_after=fence_after)
         link.abandon()
         if answer["do"] == "outcome":
-            return wire.outcome(answer["outcome"])
-        holders = [wire.holder(each) for each in answer.get("holders", ())]
+            return wire.as_outcome(answer["outcome"])
+        holders = [wire.as_holder(each) for each in answer.get("holders", ())]
         message, error = str(answer.get("message")), answer.get("error")
         if error == "RevokeTimeout":
             raise RevokeTimeout(message, holders=holders)

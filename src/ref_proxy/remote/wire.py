@@ -10,7 +10,7 @@ from .records import Holder, Outcome, ProtocolError, Report, Survey
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["MOST_ASKED", "MOST_TOLD", "VERSION", "Lines", "encode", "holder", "outcome", "plain", "survey"]
+__all__ = ["MOST_ASKED", "MOST_TOLD", "VERSION", "Lines", "as_holder", "as_outcome", "as_survey", "encode", "plain"]
 
 VERSION = 1
 MOST_ASKED = 64 * 1024  # bytes a message, of what comes to an owner
@@ -88,19 +88,19 @@ def plain(record: Any) -> Any:
     return list(map(plain, cast("Iterable[Any]", record))) if isinstance(record, tuple) else record
 
 
-def holder(fields: dict[str, Any]) -> Holder:
+def as_holder(fields: dict[str, Any]) -> Holder:
     """What `plain()` made of a holder."""
     made: Holder = _record(Holder, fields, report=_report)
     return made
 
 
-def outcome(fields: dict[str, Any]) -> Outcome:
+def as_outcome(fields: dict[str, Any]) -> Outcome:
     """What `plain()` made of an outcome."""
     made: Outcome = _record(Outcome, fields, holders=_holders)
     return made
 
 
-def survey(fields: dict[str, Any]) -> Survey:
+def as_survey(fields: dict[str, Any]) -> Survey:
     """What `plain()` made of a survey."""
     made: Survey = _record(Survey, fields, holders=_holders)
     return made
@@ -112,7 +112,7 @@ def _report(fields: dict[str, Any]) -> Report:
 
 
 def _holders(found: list[dict[str, Any]]) -> tuple[Holder, ...]:
-    return tuple(map(holder, found))
+    return tuple(map(as_holder, found))
 
 
 def _record(kind: Any, fields: dict[str, Any], **make: Any) -> Any:

@@ -18,7 +18,7 @@ from .gate import Gate
 from .records import NotAnnounced, Report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
     from types import TracebackType
     from typing import Literal, NoReturn, Self
 
@@ -206,7 +206,7 @@ class _Attachment(Generic[T]):
             report.logger().error("%r: its removal in this process failed: %s", self.provider.name, self.reason, exc_info=error)
 
     @contextmanager
-    def acknowledging(self) -> Iterator[None]:
+    def acknowledging(self) -> Generator[None]:
         """The body removes it: acknowledge, if that came to its end."""
         try:
             yield

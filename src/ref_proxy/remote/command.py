@@ -1,0 +1,76 @@
+"""The command line: who announces what, who holds it, and its removal from outside."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from ..errors import RevokeTimeout
+from . import outside
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from .records import Holder, Survey
+
+__all__ = ["DONE", "NOT_DONE", "UNUSABLE", "run_list", "run_revoke"]
+
+DONE, NOT_DONE, UNUSABLE = 0, 1, 2
+
+
+def run_list(addresses: Sequence[str]) -> int:
+    """Print what is announced there, and who holds it."""
+    status = DONE
+    for address in addresses or ["unix:"]:
+        try:
+            found = outside.survey(_full(address))
+        except (OSError, ValueError, ImportError) as error:
+            status = _complain(error)
+            continue
+        if not found:
+            print(f"{address}: nothing is announced")
+        for each in found:
+            print("\n".join(_told(each)))
+    return status
+
+
+def run_revoke(address: str, timeout: float | None, fence_after: float | None) -> int:
+    """Have the owner remove it, and print how that ended, or who holds it up."""
+    try:
+        outcome = outside.revoke(_full(address), timeout, fence_after=fence_after)
+    except RevokeTimeout as late:
+        print(f"{address} is denied to everybody, but was not released within {timeout} s; still held by")
+        print("\n".join(_holders(late.holders) or ["  the owner itself: " + str(late)]))
+        return NOT_DONE
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        return _complain(error)
+    if outcome.state == "drained":
+        print(f"{address}, epoch {outcome.epoch}: nobody uses it any more, and it was released")
+        return DONE
+    print(f"{address}, epoch {outcome.epoch}: it was released, but these were cut off, and may still use what they have taken")
+    print("\n".join(_holders(outcome.holders)))
+    return NOT_DONE
+
+
+def _full(address: str) -> str:
+    """A plain name is one of this host."""
+    return address if ":" in address else f"unix:{address}"
+
+
+def _complain(error: Exception) -> int:
+    print(f"ref-proxy remote: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
+    return UNUSABLE
+
+
+def _told(found: Survey) -> list[str]:
+    head = [f"{found.address}, epoch {found.epoch}, {found.state}", f"  owner   {found.owner}"]
+    return head + (_holders(found.holders) or ["  held by nobody else"])
+
+
+def _holders(holders: Iterable[Holder]) -> list[str]:
+    lines: list[str] = []
+    for holder in holders:
+        proxies = f", proxies {', '.join(map(repr, holder.proxies))}" if holder.proxies else ""
+        lines.append(f"  holder  process {holder.pid} ({holder.process}) on {holder.host}, {holder.state}{proxies}")
+        lines += [f"          inside: {section}" for section in holder.inside]
+    return lines
