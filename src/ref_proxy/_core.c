@@ -1114,8 +1114,10 @@ typedef struct {
     void *token; /* a Section's id(); of one that stands alone its address, where no object is */
 } Entry;
 
-/* Copies out up to `room` sections, with a reference each, and returns how many there are. Nothing is allocated under a lock. */
-static size_t cell_copy_sections(Cell *self, unsigned long long first, unsigned long long last, Entry *entries, size_t room) {
+/* Copies out up to `room` sections, with a reference each, and returns how many there are. Nothing is allocated under a lock.
+ * `own`: those alone that this thread has to end. */
+static size_t cell_copy_sections(Cell *self, unsigned long long first, unsigned long long last, bool own, Entry *entries,
+                                 size_t room) {
     size_t count = 0;
     uint64_t here = PyThreadState_Get()->id;
     lock(&self->publishing);
@@ -1123,7 +1125,7 @@ static size_t cell_copy_sections(Cell *self, unsigned long long first, unsigned 
         lock(&stripe->lock);
         for (Record *r = stripe->sections; r != NULL; r = r->next) {
             unsigned long long number = load(&r->publication)->number;
-            if (number < first || number > last)
+            if (number < first || number > last || (own && (r->thread != here || r->detached)))
                 continue;
             if (count < room)
                 entries[count] = (Entry){(Proxy *)Py_NewRef(r->proxy), r->ident, r->thread == here, r->detached,
@@ -1138,16 +1140,17 @@ static size_t cell_copy_sections(Cell *self, unsigned long long first, unsigned 
 
 static PyObject *cell_sections(Cell *self, PyObject *args) {
     unsigned long long first, last;
-    if (!PyArg_ParseTuple(args, "KK:sections", &first, &last))
+    int own = false;
+    if (!PyArg_ParseTuple(args, "KK|p:sections", &first, &last, &own))
         return NULL;
-    size_t room = 0, count = cell_copy_sections(self, first, last, NULL, 0);
+    size_t room = 0, count = cell_copy_sections(self, first, last, own, NULL, 0);
     if (count == 0)
         return PyList_New(0);
     room = count;
     Entry *entries = PyMem_New(Entry, room);
     if (entries == NULL)
         return PyErr_NoMemory();
-    count = cell_copy_sections(self, first, last, entries, room);
+    count = cell_copy_sections(self, first, last, own, entries, room);
     if (count > room)
         count = room; /* those that began meanwhile are left out, as if they had begun a moment later */
     PyObject *list = PyList_New((Py_ssize_t)count);

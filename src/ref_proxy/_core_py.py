@@ -272,14 +272,18 @@ class Cell:
             return False
         return not any(p.members for p in undrained if first <= p.number <= last)  # [SCAN]
 
-    def sections(self, first: int, last: int, /) -> list[tuple[Proxy, int, bool, bool, int]]:
-        """The open sections of the publications `first` to `last`: proxy, thread number, own?, detached?, its `id()`."""
+    def sections(self, first: int, last: int, own: bool = False, /) -> list[tuple[Proxy, int, bool, bool, int]]:
+        """The open sections of the publications `first` to `last`: proxy, thread number, own?, detached?, its `id()`.
+
+        `own`: those alone that this thread opened and has not detached.
+        """
         here = _here()
         return [
             (member.proxy, member.thread.ident, member.thread is here, member.detached, member.section)
             for publication in reversed(self._undrained())
             if first <= publication.number <= last
             for member in list(publication.members)
+            if not own or (member.thread is here and not member.detached)
         ]
 
     def _leave(self, publication: _Publication, member: _Member) -> bool:

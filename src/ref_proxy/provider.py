@@ -52,8 +52,9 @@ def _refuse_own_sections(publications: Iterable[tuple[Cell, int, int]]) -> None:
     """
     here: list[Any] | None = None  # the tasks, as soon as there is anything that they could hold
     theirs: dict[int, tuple[Cell, Proxy[Any]]] = {}
+    own = not tasks.in_loop()  # where no task could hold any, those of others are not even listed: there may be a million
     for cell, first, last in publications:
-        sections = cell.sections(first, last)
+        sections = cell.sections(first, last, own)
         if sections and here is None:
             here = tasks.here()
         for proxy, _, mine, detached, token in sections:
@@ -72,7 +73,7 @@ async def refuse_own_task(loop: Loop, cell: Cell, first: int, last: int) -> None
     """The same for a task, which blocks only itself."""
     from . import loops
 
-    mine = {token: proxy for proxy, _, mine, detached, token in cell.sections(first, last) if mine and not detached}
+    mine = {token: proxy for proxy, _, _, _, token in cell.sections(first, last, True)}
     if mine:
         task = tasks.current()
         for token in await loops.at_rest(loop, lambda: tasks.holds(task, mine)):

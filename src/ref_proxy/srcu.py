@@ -124,7 +124,7 @@ class Domain:
         done.acquire()
 
     def _inside(self) -> bool:
-        return any(mine and not detached for _, _, mine, detached, _ in self._cell.sections(0, self._cell.number))
+        return bool(self._cell.sections(0, self._cell.number, True))
 
     def _due(self) -> bool:
         try:

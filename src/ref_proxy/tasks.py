@@ -20,7 +20,19 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-__all__ = ["asyncio_here", "current", "everywhere", "here", "holds", "is_async", "name", "run_in", "stack", "trio_here"]
+__all__ = [
+    "asyncio_here",
+    "current",
+    "everywhere",
+    "here",
+    "holds",
+    "in_loop",
+    "is_async",
+    "name",
+    "run_in",
+    "stack",
+    "trio_here",
+]
 
 _CO_COROUTINE = 0x80  # as in `inspect`
 _METHODS = (MethodType, BuiltinMethodType)
@@ -52,6 +64,13 @@ def current() -> Any:
         return lowlevel.current_task()
     asyncio = asyncio_here()
     return None if asyncio is None else asyncio.current_task()
+
+
+def in_loop() -> bool:
+    """Whether an event loop runs in this thread. Every removal asks: so a library that is not there is not looked at further."""
+    if "trio" in sys.modules and (lowlevel := trio_here()) is not None and lowlevel.in_trio_run():
+        return True
+    return "asyncio" in sys.modules and asyncio_here() is not None
 
 
 def here() -> list[Any]:

@@ -183,6 +183,7 @@ def who_is_inside(twin: ModuleType) -> Any:
     cell.publish("second")
     sections.append(proxy.access())
     seen += [len(cell.sections(1, 1)), len(cell.sections(2, 2)), len(cell.sections(0, 9)), len(cell.sections(0, 0))]
+    seen += [len(cell.sections(0, 9, True)), len(cell.sections(0, 1, True)), len(cell.sections(0, 9, False))]
     for section in sections:
         section.end()
     return [*seen, record()]

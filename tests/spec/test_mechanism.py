@@ -53,6 +53,7 @@ def test_what_it_is_not_made_from(cell: Any, make: Any, message: str) -> None:
         lambda cell: Method(),
         lambda cell: cell.drained(1),
         lambda cell: cell.sections("all", 2),
+        lambda cell: cell.sections(0, 1, True, True),
         lambda cell: Handle(Proxy(cell)).__hand_out__(1),
     ],
 )
@@ -66,6 +67,20 @@ def test_what_its_parts_are_called(cell: Any) -> None:
     cell.deny()
     assert repr(cell) == "<ref_proxy._core.Cell 'line', denied>"
     assert repr(Method("read", len, hold)) == "<ref_proxy._core.Method 'read'>"
+
+
+def test_own_sections_are_those_that_this_thread_opened_and_has_to_end_itself(cell: Any) -> None:
+    proxy = Proxy(cell)
+    own, handed_over = proxy.access(), proxy.access()
+    handed_over.detach()
+    theirs, found = Call(lambda: (proxy.access(), cell.sections(0, 1, True))).result()
+    assert [token for *_, token in found] == [id(theirs)]
+    assert [token for *_, token in cell.sections(0, 1, True)] == [id(own)]
+    assert {token for *_, token in cell.sections(0, 1, False)} == {id(own), id(handed_over), id(theirs)}
+    assert cell.sections(2, 2, True) == []
+    for section in (own, handed_over, theirs):
+        section.end()
+    assert cell.sections(0, 1, True) == []
 
 
 def test_a_tracer_hears_of_the_sections_of_cells_made_since(cell: Any) -> None:

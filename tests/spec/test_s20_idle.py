@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import tracemalloc
 
 from ref_proxy import Provider, _backend
 from ref_proxy.srcu import Domain
@@ -41,6 +42,31 @@ assert not loaded, loaded
         env=os.environ,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_removal_lists_none_of_the_sections_of_others():
+    def peak(count):
+        provider = Provider(Resource())
+        proxy = provider.proxy()
+        sections = [proxy.access() for _ in range(count)]
+
+        def look():
+            tracemalloc.start()
+            try:
+                provider._removal._refuse_deadlock()
+                return tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+
+        found = Call(look).result()
+        for section in sections:
+            section.end()
+        provider.revoke()
+        return found
+
+    peak(10)
+    few, many = peak(10), peak(10_010)
+    assert (many - few) / 10_000 < 16, (few, many)  # bytes: the Python twin copies a reference to each
 
 
 def test_a_removal_reads_no_proxy():
