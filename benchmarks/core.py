@@ -45,9 +45,9 @@ GROUPS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "asyncio": lambda quick: coroutines.coroutines(*(5, 100) if quick else (200, 2000)),
     "calls": lambda quick: calls.calls(*(1, 5, 1000) if quick else (15, 100, 2000)),
     "threads": lambda quick: each_of(
-        threads.proxies(*(3, 1000) if quick else RACES),
+        threads.proxies(*(1, 3, 1000) if quick else RACES),
         threads.peers(*(3, 100) if quick else (20, 5000)),
-        threads.shared_calls(*(3, 1000) if quick else RACES),
+        threads.shared_calls(*(1, 3, 1000) if quick else RACES),
     ),
     "removal": lambda quick: each_of(
         removal.idle(*(20, {10: 3, 1000: 3}) if quick else (5000, {10: 201, 1000: 101, 100_000: 31, 1_000_000: 11})),
@@ -65,7 +65,7 @@ GROUPS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "native": native,
     "twin": lambda quick: twin.twin(*(5, 100) if quick else (400, 300)),
 }
-RACES = (80, 20_000) if FREE_THREADED else (20, 100_000)  # with the GIL long enough for it to be handed on several times
+RACES = (15, 8, 20_000) if FREE_THREADED else (15, 4, 100_000)  # with the GIL long enough for it to be handed on several times
 SECTIONS = {10: 101, 1000: 41, 10_000: 41, 100_000: 11, 1_000_000: 3}  # open ones, and how often: a million take 110 MB
 
 

@@ -1,8 +1,13 @@
-"""What becomes of an access when more and more threads make it at once: own and shared proxies, the limit, and the peers."""
+"""What becomes of an access when more and more threads make it at once: own and shared proxies, the limit, and the peers.
+
+`python -m benchmarks.threads WHAT ROUNDS COUNT` runs the races of one of MEASURED, and prints their times as JSON.
+"""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import json
+import sys
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,21 +15,24 @@ from benchmarks import limit
 from benchmarks.access import WITH_ACCESS
 from benchmarks.crew import Crew
 from benchmarks.machine import cores
-from benchmarks.measure import FREE_THREADED, loop, no_garbage
+from benchmarks.measure import FREE_THREADED, elsewhere, loop, no_garbage
 from benchmarks.peers import PEERS
 from benchmarks.rows import LEAST, ratios, row, unmeasured
 from ref_proxy import BACKEND, Provider, guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from benchmarks.measure import Loop
     from benchmarks.rows import Row
 
-__all__ = ["peers", "proxies", "shared_calls"]
+__all__ = ["peers", "pooled", "proxies", "shared_calls"]
 
 RATES = "accesses a second, by threads"
 KINDS = {"each": "a proxy each", "shared": "one shared proxy"}
+
+Contenders = dict[str, list["Loop"]]  # a loop for each thread
 
 
 class Raced(NamedTuple):
@@ -47,8 +55,8 @@ def sizes(most: int = 16) -> list[int]:
     return sorted({n for n in (2, 3, 4, 6, 8, 12, 16) if n <= many} | {many})
 
 
-def raced(contenders: dict[str, list[Loop]], numbers: list[int], rounds: int, count: int) -> dict[str, Raced]:
-    """In turns; each contender is a loop for each thread."""
+def raced(contenders: Contenders, numbers: list[int], rounds: int, count: int) -> dict[str, Raced]:
+    """In turns."""
     empty = loop("pass")
     results = {name: Raced([], {n: [] for n in numbers}) for name in contenders}
     names = list(contenders)
@@ -74,12 +82,55 @@ def copies(make: Callable[[], object], kind: str, n: int) -> list[Loop]:
     return [loop(WITH_ACCESS, x=make() if kind == "each" else made) for _ in range(n)]
 
 
-def proxies(rounds: int, count: int) -> Iterator[Row]:
+@contextmanager
+def accesses(resource: object) -> Iterator[Contenders]:
     """Against the limit: whoever hands out the resource hands out its reference count, which all threads fight for."""
+    module = limit.load()
+    with Provider(resource, name="resource") as provider:
+        makers: dict[str, Callable[[], object]] = {
+            "ours": provider.proxy,
+            "limit": partial(module.Limit, resource),
+            "static": partial(module.Static, resource),
+        }
+        yield {f"{who} {kind}": copies(make, kind, max(sizes())) for who, make in makers.items() for kind in KINDS}
+
+
+@contextmanager
+def calls() -> Iterator[Contenders]:
+    """Of one resource that is implemented in C, through one guarded object, and bare. A `bytearray` would lock itself in each."""
+    resource = bytes(bytearray(b"resource"))  # a constant would be immortal
+    with Provider(resource, name="resource") as provider:
+        both = {"guarded": guarded(provider.proxy()), "bare": resource}
+        yield {name: [loop("x.isascii()", x=x) for _ in range(max(sizes()))] for name, x in both.items()}
+
+
+MEASURED: dict[str, Callable[[], AbstractContextManager[Contenders]]] = {
+    "accesses": lambda: accesses(object()),
+    "accesses, an immortal resource": lambda: accesses(1),
+    "calls": calls,
+}
+
+
+def pooled(what: str, launches: int, rounds: int, count: int) -> dict[str, Raced]:
+    """The rounds of several processes: see `access()`.
+
+    Here it is time as well: what a cache line takes from one processor to another changes threefold while a virtual machine runs.
+    """
+    pool: dict[str, Raced] = {}
+    for _ in range(launches):
+        for name, (alone, together) in elsewhere("benchmarks.threads", what, rounds, count).items():
+            all_of_it = pool.setdefault(name, Raced([], {int(n): [] for n in together}))
+            all_of_it.alone.extend(alone)
+            for n, times in together.items():
+                all_of_it.together[int(n)].extend(times)
+    return pool
+
+
+def proxies(launches: int, rounds: int, count: int) -> Iterator[Row]:
     numbers = sizes()
     promised = 0.95 if BACKEND == "c" and FREE_THREADED else None
     try:
-        module = limit.load()
+        limit.load()
     except OSError as error:
         for n in numbers:
             for title in KINDS.values():
@@ -87,16 +138,8 @@ def proxies(rounds: int, count: int) -> Iterator[Row]:
                 yield unmeasured(f"access, {n} threads", what, "ratio", str(error), promised, at_least=True)
         return
     curves: dict[str, Raced] = {}
-    resources = {"": object(), ", an immortal resource": 1} if FREE_THREADED else {"": object()}
-    for remark, resource in resources.items():
-        with Provider(resource, name="resource") as provider:
-            makers: dict[str, Callable[[], object]] = {
-                "ours": provider.proxy,
-                "limit": partial(module.Limit, resource),
-                "static": partial(module.Static, resource),
-            }
-            contenders = {f"{who} {kind}": copies(make, kind, max(numbers)) for who, make in makers.items() for kind in KINDS}
-            found = raced(contenders, numbers, rounds, count)
+    for remark in ("", ", an immortal resource") if FREE_THREADED else ("",):
+        found = pooled(f"accesses{remark}", launches, rounds, count)
         for n in numbers:
             yield from compared(f"access, {n} threads{remark}", found, n, None if remark else promised)
         for kind, title in KINDS.items():
@@ -130,7 +173,7 @@ def peers(rounds: int, count: int) -> Iterator[Row]:
     """What is shared by the threads is the lock."""
     numbers = sizes()
     absent: dict[str, str] = {}
-    contenders: dict[str, list[Loop]] = {}
+    contenders: Contenders = {}
     with ExitStack() as end:
         provider = end.enter_context(Provider(object(), name="resource"))
         ours = "`with proxy.access()`, one shared proxy"
@@ -157,15 +200,10 @@ def peers(rounds: int, count: int) -> Iterator[Row]:
                 yield row(f"access, {n} threads, against the peers", f"our rate : that of {name}", "ratio", more)
 
 
-def shared_calls(rounds: int, count: int) -> Iterator[Row]:
-    """Guarded calls of one resource that is implemented in C, through one guarded object."""
-    group = "guarded calls, one shared `bytes`"  # a `bytearray` takes a lock of its own for each call
+def shared_calls(launches: int, rounds: int, count: int) -> Iterator[Row]:
+    group = "guarded calls, one shared `bytes`"
     numbers = sizes()
-    resource = bytes(bytearray(b"resource"))  # a constant would be immortal
-    with Provider(resource, name="resource") as provider:
-        both = {"guarded": guarded(provider.proxy()), "bare": resource}
-        contenders = {name: [loop("x.isascii()", x=x) for _ in range(max(numbers))] for name, x in both.items()}
-        found = raced(contenders, numbers, rounds, count)
+    found = pooled("calls", launches, rounds, count)
     for n in numbers:
         perfect = n if FREE_THREADED else 1
         bound = 0.9 * n if BACKEND == "c" and FREE_THREADED else None
@@ -175,3 +213,9 @@ def shared_calls(rounds: int, count: int) -> Iterator[Row]:
     for name, each in found.items():
         yield row(group, f"the {name} call, one thread", "ns", each.alone)
         yield from curve(group, f"{name} calls of one `bytes`", each, numbers)
+
+
+if __name__ == "__main__":
+    what, rounds, count = sys.argv[1:]
+    with MEASURED[what]() as contenders:
+        print(json.dumps(raced(contenders, sizes(), int(rounds), int(count))))

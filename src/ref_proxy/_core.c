@@ -774,6 +774,8 @@ static PyObject *section_detach(Section *self, PyObject *Py_UNUSED(ignored)) {
  * caller keeps the proxy, and lets nobody see it. (On the C stack it would be as fast, and be overwritten where a greenlet is put
  * aside in the midst of the call.) */
 static HOT Section *section_open(Proxy *self, Cell *cell, bool lend, bool refuse) {
+    if (!lend)
+        Py_INCREF(self); /* before all else: its cache line has just been looked at, and has not gone to another thread yet */
     PyThreadState *thread = PyThreadState_Get();
     Stripe *stripe = stripe_of(cell, thread->id);
     lock(&stripe->lock);
@@ -782,8 +784,11 @@ static HOT Section *section_open(Proxy *self, Cell *cell, bool lend, bool refuse
     if (unlikely(!used)) {
         unlock(&stripe->lock); /* (6): an allocation may collect garbage */
         section = PyObject_GC_New(Section, cell->state->section_type);
-        if (section == NULL)
+        if (section == NULL) {
+            if (!lend)
+                Py_DECREF(self);
             return NULL;
+        }
 #if WITH_BINDS
         section->call = section_call;
 #endif
@@ -803,7 +808,8 @@ static HOT Section *section_open(Proxy *self, Cell *cell, bool lend, bool refuse
         store(&section->record.publication, NULL);
     }
     if (!section->lent) {
-        Py_INCREF(self);
+        if (lend)
+            Py_INCREF(self);
         if (likely(used))
             _Py_NewReference((PyObject *)section);
         PyObject_GC_Track(section);

@@ -92,6 +92,16 @@ def test_what_was_given_back_is_found_by_nobody(rows: list[dict[str, object]]) -
     assert found == [0, 0]
 
 
+def test_scaling_is_that_of_several_processes_with_the_rounds_of_each() -> None:
+    from benchmarks import threads
+
+    found = threads.pooled("calls", 2, 3, 100)
+    assert set(found) == {"guarded", "bare"}
+    for raced in found.values():
+        assert len(raced.alone) == 6
+        assert {n: len(times) for n, times in raced.together.items()} == dict.fromkeys(threads.sizes(), 6)
+
+
 def test_a_missed_measure_is_called_missed() -> None:
     from benchmarks.rows import row, show
 
