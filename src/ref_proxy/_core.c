@@ -104,8 +104,9 @@ typedef char Lock;
 #define is_own(object) true
 #endif
 
-/* With the GIL, from 3.12 on, the interpreter knows a way round `__getattr__` for methods: see handle_getattro(). */
-#if defined(Py_GIL_DISABLED) || PY_VERSION_HEX < 0x030C0000
+/* From 3.12 on the interpreter knows a way round `__getattr__` for methods, and from 3.14 on without the GIL too, for those that it
+ * need not count references to: see method_new(). Before that: handle_getattro(). */
+#if PY_VERSION_HEX < 0x030C0000 || (defined(Py_GIL_DISABLED) && PY_VERSION_HEX < 0x030E0000)
 #define GETATTR_IS_SLOW 1
 #else
 #define GETATTR_IS_SLOW 0
@@ -1431,6 +1432,11 @@ static PyObject *handle_root(Handle *self, void *Py_UNUSED(closure)) {
     return Py_NewRef(self->root != NULL ? self->root : self);
 }
 
+/* No class but those of guarded objects inherits handle_new(), and looking for it is less work than a walk through bases. */
+static HOT bool is_handle(State *state, PyObject *object) {
+    return likely(Py_TYPE(object)->tp_new == handle_new) || PyObject_TypeCheck(object, state->handle_type);
+}
+
 /* Whether an object is of that type, and has no attributes of its own. */
 static HOT bool is_direct(PyTypeObject *type, PyObject *object) {
     if (!Py_IS_TYPE(object, type))
@@ -1441,7 +1447,7 @@ static HOT bool is_direct(PyTypeObject *type, PyObject *object) {
 
 static PyObject *method_vectorcall(Method *self, PyObject *const *args, size_t nargsf, PyObject *kwnames) {
     Py_ssize_t nargs = PyVectorcall_NARGS(nargsf);
-    if (unlikely(nargs == 0 || !PyObject_TypeCheck(args[0], self->state->handle_type)))
+    if (unlikely(nargs == 0 || !is_handle(self->state, args[0])))
         return PyErr_Format(PyExc_TypeError, "the guarded method %R is called on a guarded object", self->name);
     Handle *handle = (Handle *)args[0];
 
@@ -1512,7 +1518,8 @@ static PyObject *method_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         self->function = Py_NewRef(function);
         self->hold = Py_NewRef(hold);
 #if defined(Py_GIL_DISABLED) && PY_VERSION_HEX >= 0x030E0000
-        PyUnstable_Object_EnableDeferredRefcount((PyObject *)self); /* else all threads that call it fight for its count */
+        /* Else all threads that call it fight for its count, and the interpreter looks it up for every call. */
+        PyUnstable_Object_EnableDeferredRefcount((PyObject *)self);
 #endif
         /* A method in C, of a type that nobody can change. */
         if (name != Py_None && Py_IS_TYPE(function, &PyMethodDescr_Type)) {

@@ -410,8 +410,8 @@ def _class_of(kind: type, base: type[_Guarded]) -> type:
         "__module__": "ref_proxy",
         "__class__": property(lambda self: kind),
     }
-    # Free-threaded, and before 3.12, a call of a method is slower by half where there is a `__getattr__`: where all attributes
-    # are those of the type, there is none.
+    # Before 3.12 a call of a method is slower by half where there is a `__getattr__`, and later where it is not always the same
+    # class that comes by: where all attributes are those of the type, there is none.
     if (
         base is _Inner
         or kind.__dictoffset__
