@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import ref_proxy
-from ref_proxy import srcu
+from ref_proxy import remote, srcu
 
 PROMISED = {
     "BACKEND": [],
@@ -47,7 +47,8 @@ DOMAIN = ["read", "synchronize", "call", "barrier", "start_poll", "poll"]
 # What each adapter has under the same name.
 SHAPE = {"open", "provide"}
 
-CLASSES = [cls for name in PROMISED if isinstance(cls := getattr(ref_proxy, name), type)] + [srcu.Domain]
+FACE = [cls for name in PROMISED if isinstance(cls := getattr(ref_proxy, name), type)]
+CLASSES = [*FACE, srcu.Domain, remote.Shared, remote.Handle, remote.Recall]
 
 
 def modules() -> list[ModuleType]:
@@ -97,7 +98,7 @@ def test_each_name_has_one_home() -> None:
     assert [name for name, count in homes.items() if count > 1] == []
     for cls in CLASSES:
         assert getattr(importlib.import_module(cls.__module__), cls.__name__) is cls
-        assert cls.__module__ == ("ref_proxy.srcu" if cls is srcu.Domain else "ref_proxy")
+        assert cls.__module__ == ("ref_proxy" if cls in FACE else "ref_proxy.srcu" if cls is srcu.Domain else "ref_proxy.remote")
 
 
 def test_each_module_says_what_it_exports() -> None:

@@ -176,7 +176,17 @@ class Shared(Generic[T]):
 
     Guarantees: S2 to S9, S11, S18, S19. Threads: any method from any thread. Fork: it stays the parent's; the child has no part
     in it. Dropped while live, it warns (`ResourceWarning`), and is removed in a thread of its own. The end of the process,
-    however it comes, denies it to all others.
+    however it comes, denies it to all others. Source: none; it is the recall of a lease (Gray and Cheriton, 1989; the
+    delegations of NFSv4).
+
+    >>> from ref_proxy import remote
+    >>> with remote.announce("unix:doctest-shared", ["a resource"]) as shared:
+    ...     with shared.proxy("owner").access() as resource:
+    ...         print(resource, shared.holders())
+    ['a resource'] []
+    >>> shared.proxy().access()
+    Traceback (most recent call last):
+    ref_proxy.Revoked: [Errno 19] a proxy of 'unix:doctest-shared' was refused: the resource is revoked; ...
     """
 
     __slots__ = ("__weakref__", "_sharing")
@@ -210,13 +220,17 @@ class Shared(Generic[T]):
         return self._sharing.provider.state
 
     def proxy(self, name: str | None = None) -> Proxy[T]:
-        """Make a weak handle for this process itself, as `Provider.proxy()` does."""
+        """Make a weak handle for this process itself, as `Provider.proxy()` does.
+
+        Raises: `TypeError` where the name is no str.
+        """
         return self._sharing.provider.proxy(name)
 
     def holders(self, timeout: float = 0.25) -> list[Holder]:
         """Who is attached, with their proxies and open sections.
 
         Guarantees: S19. Blocks: until each has answered, at most `timeout` seconds; those that have not are called silent.
+        Raises: `ValueError` for a bad timeout; `RuntimeError` in a forked child.
         """
         check_timeout(timeout)
         sharing = self._sharing
@@ -248,7 +262,9 @@ class Shared(Generic[T]):
     async def arevoke(self, timeout: float | None = None, *, fence_after: float | None = None) -> Outcome:
         """Remove it from every process as `revoke()` does, blocking the calling task alone. Under asyncio and trio.
 
-        Guarantees: S16. Cancelled, it is denied, and a thread goes on with it; a later call waits for the same. Cost: a thread.
+        Guarantees: S16. Blocks: no loop; the task, at most `timeout` seconds. Args: `timeout` and `fence_after` as there.
+        Raises: what that does; `RuntimeError` without a loop.
+        Cancelled, it is denied, and a thread goes on with it; a later call waits for the same. Cost: a thread.
         """
         return await self._awaited(lambda: self._sharing.revoke(timeout, fence_after))
 
@@ -261,7 +277,9 @@ class Shared(Generic[T]):
         old one after the last section of that. Guarantees: S8, S9, S11. Blocks: as `revoke()`, on sections of the old one alone.
 
         Args:
+            new: the resource that takes its place, for this process; any object but None.
             info: what others need to open the new one; as before, where it is left out.
+            timeout, fence_after: as those of `revoke()`.
 
         Raises: what `revoke()` does; `RevokeTimeout.pending.wait()` carries on. `Revoked` where it is being removed: `new` is
         still the caller's.
@@ -271,7 +289,11 @@ class Shared(Generic[T]):
     async def areplace(
         self, new: T, *, info: Mapping[str, Any] | None = None, timeout: float | None = None, fence_after: float | None = None
     ) -> tuple[T, Outcome]:
-        """Replace it as `replace()` does, blocking the calling task alone. Under asyncio and trio."""
+        """Replace it as `replace()` does, blocking the calling task alone. Under asyncio and trio.
+
+        Blocks: no loop; the task, at most `timeout` seconds. Args: `new`, `info`, `timeout`, `fence_after`: as there.
+        Raises: what that does; `RuntimeError` without a loop. Cost: a thread.
+        """
         return await self._awaited(lambda: self._sharing.replace(new, info, timeout, fence_after))
 
     async def _awaited(self, job: Callable[[], R]) -> R:

@@ -27,6 +27,20 @@ class Recall(Generic[T]):
     """A removal that is under way in every process. Made by `Shared`, and carried by a `RevokeTimeout` as its `pending`.
 
     Every step may be broken off, by a timeout or Ctrl-C, and taken again by whoever comes next.
+
+    >>> from ref_proxy import RevokeTimeout, remote
+    >>> shared = remote.announce("unix:doctest-recall", ["a resource"])
+    >>> section = shared.proxy().access()
+    >>> section.detach()
+    >>> try:
+    ...     shared.revoke(timeout=0)
+    ... except RevokeTimeout as late:
+    ...     removal = late.pending
+    >>> section.end()
+    >>> removal.wait(timeout=5).state
+    'drained'
+    >>> shared.revoke().state
+    'drained'
     """
 
     def __init__(
@@ -132,6 +146,9 @@ class Recall(Generic[T]):
 
     def __repr__(self) -> str:
         return f"<ref_proxy.remote.Recall of {self._name!r}, {'done' if self.done else 'waiting'}>"
+
+
+Recall.__module__ = "ref_proxy.remote"
 
 
 def _finite(moment: float) -> float | None:

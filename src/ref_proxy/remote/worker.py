@@ -297,6 +297,15 @@ class Handle(Generic[T]):
     Guarantees: S1 to S10, S13 to S16, S18 to S20, as a `Provider`'s; what is removed is what `open` returned. Threads: any method
     from any thread. Fork: a forked child is no holder, and is refused: it attaches for itself. Dropped while live, it warns
     (`ResourceWarning`), and is removed from this process in a thread of its own.
+
+    >>> from ref_proxy import remote
+    >>> with remote.announce("unix:doctest-handle", ["a resource"], info={"number": 7}):
+    ...     with remote.attach("unix:doctest-handle", open=lambda info: [info["number"]]) as handle:
+    ...         with handle.proxy("reader").access() as resource:
+    ...             print(resource, handle.state)
+    ...     print(handle.state, "-", handle.reason)
+    [7] live
+    revoked - this process has closed its handle
     """
 
     __slots__ = ("__weakref__", "_attachment")
@@ -335,7 +344,10 @@ class Handle(Generic[T]):
         return self._attachment.reason
 
     def proxy(self, name: str | None = None) -> Proxy[T]:
-        """Make a weak handle on the resource, as `Provider.proxy()` does. Never blocks."""
+        """Make a weak handle on the resource, as `Provider.proxy()` does. Never blocks.
+
+        Raises: `TypeError` where the name is no str.
+        """
         return self._attachment.proxy(name)
 
     def blockers(self) -> list[Blocker]:
@@ -345,7 +357,7 @@ class Handle(Generic[T]):
     def close(self, timeout: float | None = None) -> bool:
         """Remove it from this process alone: deny, interrupt, drain, release, and tell the owner. True for the one that did it.
 
-        Blocks, raises: as `Provider.revoke()`. May be called again.
+        Blocks: as `Provider.revoke()`, at most `timeout` seconds. Raises: as that. May be called again.
         """
         attachment = self._attachment
         attachment.reason = attachment.reason or "this process has closed its handle"
@@ -353,7 +365,10 @@ class Handle(Generic[T]):
             return attachment.provider.revoke(timeout)
 
     async def aclose(self, timeout: float | None = None) -> bool:
-        """Close it as `close()` does, blocking the calling task alone. Under asyncio and trio."""
+        """Close it as `close()` does, blocking the calling task alone, at most `timeout` seconds. Under asyncio and trio.
+
+        Blocks: no loop. Raises: as `Provider.arevoke()`.
+        """
         attachment = self._attachment
         attachment.reason = attachment.reason or "this process has closed its handle"
         with attachment.acknowledging():
