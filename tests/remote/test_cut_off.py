@@ -35,7 +35,7 @@ def test_a_holder_that_is_cut_off_while_it_follows_a_replacement_is_denied_for_g
     _, outcome = shared.replace("new", timeout=SOON, fence_after=0.0)
     assert outcome.state == "fenced"
     assert removed.wait(SOON)
-    assert handle.reason == "its owner has cut it off"
+    assert "its owner has cut it off" in handle.reason
     with pytest.raises(Revoked):
         handle.proxy().access()
     section.end()

@@ -26,7 +26,8 @@ class Gate:
     """One page. The holder makes it and reads it; the owner is given its descriptor, and closes it."""
 
     def __init__(self, fd: int, *, mine: bool) -> None:
-        self.fd = fd if mine else -1
+        self._fds = [fd] if mine else []  # whoever takes it out closes it
+        self.number = os.fstat(fd).st_ino  # of the page, whoever has it
         # A mapping keeps a descriptor of its own, for a size that here does not change; since 3.13 it can be told not to.
         options: Any = {"trackfd": False} if sys.version_info >= (3, 13) else {}
         self.memory = mmap(fd, PAGE, prot=PROT_READ if mine else PROT_READ | PROT_WRITE, **options)
@@ -57,14 +58,22 @@ class Gate:
         finally:
             os.close(fd)
 
+    @property
+    def fd(self) -> int:
+        """The descriptor to be sent, of the one that made it; -1 where it was given up."""
+        return next(iter(self._fds), -1)
+
+    @property
+    def closed(self) -> bool:
+        return self.memory[0] != 0
+
     def close(self) -> None:
         """Refuse every access in the process that reads it, from now on."""
         self.memory[0] = 1
 
     def give_up(self) -> None:
-        """Give it up. It stays mapped for as long as a cell watches it."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        """Give it up: two threads may do so at once. It stays mapped for as long as a cell watches it."""
+        with suppress(IndexError):
+            os.close(self._fds.pop())
         with suppress(BufferError):
             self.memory.close()

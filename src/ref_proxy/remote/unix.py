@@ -43,6 +43,7 @@ __all__ = ["Unix", "backend"]
 
 HANDSHAKE = 10.0  # seconds that a connection may take to say what it wants
 CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+CUT_OFF = "its owner has cut it off"
 MOST_UNSENT = 1024 * 1024  # bytes: who does not read that much is cut off
 
 _links: dict[Link, None] = {}  # all that is open, for a forked child to close
@@ -149,6 +150,7 @@ class Link:
             if last_words:
                 self.say(**last_words)
             self.closed = True
+            hub().cancel(self)
             hub().unwatch(self.connection.fileno())
             if self.peer.pidfd is not None:
                 hub().unwatch(self.peer.pidfd)
@@ -221,6 +223,7 @@ class _Held:
             self.announcement.cut_off.append(self.record())
             if self.gate is not None:
                 self.gate.close()
+                self.announcement.desk.cut_off(self.gate)
         self.over()
 
 
@@ -248,7 +251,7 @@ class _Announcement(Announcement):
 
     def _tell(self, replaced: bool) -> None:
         for held in self.held.copy():
-            held.link.say("gone", replaced=replaced)
+            held.link.say("gone", replaced=replaced, reason=f"the owner has {'replaced' if replaced else 'revoked'} it")
 
     def wait(self, deadline: float | None) -> bool:
         return self.bell.wait(lambda: not self.held, deadline)
@@ -331,7 +334,6 @@ class _Desk:
         link.open()
 
     def _refuse(self, link: Link, reason: str, *, gone: bool = False) -> None:
-        hub().cancel(link)
         link.close(kind="refused", version=wire.VERSION, gone=gone, reason=reason)
 
     def _begin(self, link: Link, message: dict[str, Any]) -> None:
@@ -353,6 +355,9 @@ class _Desk:
         except ValueError as error:
             self._refuse(link, str(error))
             return
+        if gate is not None and gate.closed:  # it follows a replacement, and took too long
+            self._refuse(link, CUT_OFF, gone=True)
+            return
         while True:
             current = self.current
             held = _Held(link, process[:200], gate, current)
@@ -366,6 +371,12 @@ class _Desk:
                 return
         link.heard, link.faulty, link.hung_up, link.died = held.heard, held.faulty, held.hung_up, held.over
         link.say("welcome", version=wire.VERSION, epoch=current.epoch, info=current.info)
+
+    def cut_off(self, gate: Gate) -> None:
+        """Tell whoever reads that gate, which is closed: he may hold what has replaced what he was cut off from."""
+        for held in self.current.held.copy():
+            if held.gate is not None and held.gate.number == gate.number:
+                held.link.say("gone", replaced=False, reason=CUT_OFF)
 
     def survey(self) -> Survey:
         current = self.current
@@ -424,14 +435,13 @@ class _Registration(Registration):
 
     def _heard(self, message: dict[str, Any]) -> None:
         if message["do"] == "gone":
-            replaced = message["replaced"]
-            self._gone("the owner has replaced it" if replaced else "the owner has revoked it", replaced)
+            self._gone(message["reason"], message["replaced"])
         elif message["do"] == "who":
             start(self._report)  # it may have many sections to look through
 
     def _hung_up(self) -> None:
         dead = self._link.peer.dead or self._link.peer.pidfd is None
-        self._gone(f"its owner, process {self._link.peer.pid}, is gone" if dead else "its owner has cut it off")
+        self._gone(f"its owner, process {self._link.peer.pid}, is gone" if dead else CUT_OFF)
 
     def _gone(self, reason: str, replaced: bool = False) -> None:
         me = object()

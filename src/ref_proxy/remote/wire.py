@@ -32,7 +32,7 @@ _KINDS: dict[str, dict[str, tuple[type, ...]]] = {
     "outcome": {"version": (int,), "outcome": (dict,)},
     "failed": {"version": (int,), "error": (str,), "message": (str,), "holders": (list,)},
     # and what it says to a holder
-    "gone": {"replaced": (bool,)},
+    "gone": {"replaced": (bool,), "reason": (str,)},
     "who": {},
 }
 

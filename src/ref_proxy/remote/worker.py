@@ -233,13 +233,14 @@ class _Attachment(Generic[T]):
             except BaseException:
                 fresh.leave()
                 raise
-            self.stay = fresh
             try:
                 pending, old = self.provider._publish(new)
             except Revoked:  # removed meanwhile, with what was published then
                 self._let_go(new)
                 fresh.leave()
                 return
+            # Not before: what replaces this one in its turn would be published first, and this one in its place, for good.
+            self.stay = fresh
             self.recalled(fresh)  # which may have come already
             pending._finish()
             self._let_go(old)
