@@ -88,3 +88,5 @@ def test_a_replacement_that_is_itself_replaced_before_it_is_published_is_not_pub
     assert handle.epoch == shared.epoch
     handle.close()
     assert shared.revoke(timeout=10).state == "drained"
+    monkeypatch.undo()  # what was patched in, and what was held back, know the handle, which keeps a descriptor
+    held_back.clear()
