@@ -379,3 +379,35 @@ def attach_and_stay(address: str, sender: Any) -> None:
                 pass
     except Revoked:
         handle.close()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="before 3.13 subinterpreters are made in another way")
+def test_subinterpreters_announce_and_attach_and_their_end_leaves_nothing(address: str) -> None:
+    interpreters = pytest.importorskip("_interpreters")
+    program = f"""if True:
+        import sys
+        sys.path[:] = {sys.path!r}
+        import warnings
+        warnings.simplefilter("ignore")
+        from ref_proxy import remote
+        shared = remote.announce({address!r}, ["x"])
+        handle = remote.attach({address!r}, open=lambda info: ["opened"])
+        with handle.proxy().access() as resource:
+            assert resource == ["opened"]
+        assert shared.revoke(timeout=30).state == "drained" and handle.state == "revoked"
+        shared = remote.announce({address!r}, ["x"])
+        handle = remote.attach({address!r}, open=lambda info: ["opened"])
+        try:
+            remote.announce({address + "-taken"!r}, ["x"])
+        except FileExistsError:
+            pass
+        else:
+            raise AssertionError("the main interpreter has that name")
+    """
+    with remote.announce(f"{address}-taken", ["x"]):
+        for _ in range(3):
+            interpreter = interpreters.create()
+            assert interpreters.run_string(interpreter, program) is None
+            interpreters.destroy(interpreter)
+    with pytest.raises(remote.NotAnnounced):
+        remote.attach(address, open=list)

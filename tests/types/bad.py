@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ref_proxy import Device, Provider, Proxy, Section, aio, guarded
+from ref_proxy import Device, Provider, Proxy, Section, aio, guarded, remote
 from ref_proxy.srcu import Domain
 
 
@@ -73,6 +73,14 @@ def together(hub: Device) -> None:
     hub.attach("port")  # error
     hub.add_action(Port().write)  # error
     hub.provide(Port(), release=bytes.decode)  # error
+
+
+def between_processes(shared: remote.Shared[Port]) -> None:
+    remote.announce("unix:port", Port(), release=bytes.decode)  # error
+    remote.attach("unix:port")  # error
+    remote.attach("unix:port", open=Port)  # error
+    shared.replace("a string")  # error
+    shared.revoke(fence_after="5")  # error
 
 
 def domain(routes: Domain) -> None:

@@ -7,7 +7,21 @@ import socket
 from mmap import mmap
 from typing import assert_type
 
-from ref_proxy import BACKEND, Blocker, Device, Provider, Proxy, Revocation, Revoked, RevokeTimeout, Section, aio, dump, guarded
+from ref_proxy import (
+    BACKEND,
+    Blocker,
+    Device,
+    Provider,
+    Proxy,
+    Revocation,
+    Revoked,
+    RevokeTimeout,
+    Section,
+    aio,
+    dump,
+    guarded,
+    remote,
+)
 from ref_proxy.adapters import buffers, files, sockets
 from ref_proxy.srcu import Domain
 
@@ -138,6 +152,25 @@ def vanishing() -> None:
     with buffers.array(memory.proxy(), "u1", (64, 64)) as pixels:
         pixels[:] = 0
     buffers.close(memory.replace(mmap(-1, 4096)))
+
+
+def between_processes(port: Port) -> None:
+    with remote.announce("unix:port", port, release=Port.close, interrupt=Port.cancel_read, info={"path": "/dev/x"}) as shared:
+        assert_type(shared, remote.Shared[Port])
+        assert_type(shared.proxy("owner"), Proxy[Port])
+        assert_type(shared.replace(FastPort(), info={}, timeout=1), tuple[Port, remote.Outcome])
+        assert_type(shared.holders(), list[remote.Holder])
+        outcome = shared.revoke(timeout=5, fence_after=1)
+        assert_type(outcome.holders, tuple[remote.Holder, ...])
+    with remote.attach("unix:port", open=lambda info: Port(), release=Port.close, patience=5) as handle:
+        assert_type(handle, remote.Handle[Port])
+        assert_type(handle.proxy(), Proxy[Port])
+        assert_type(handle.close(timeout=1), bool)
+
+
+async def between_processes_in_a_loop(shared: remote.Shared[Port], handle: remote.Handle[Port]) -> None:
+    assert_type(await shared.arevoke(), remote.Outcome)
+    assert_type(await handle.aclose(), bool)
 
 
 def domain(routes: Domain) -> None:

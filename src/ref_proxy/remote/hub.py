@@ -6,6 +6,7 @@ serves is changed in it alone, by what others `post()` to it: so there is no loc
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import os
 import selectors
@@ -19,7 +20,7 @@ from ..waiting import start
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Hub", "hub"]
+__all__ = ["Hub", "ending", "hub", "outlived"]
 
 
 class Hub:
@@ -30,13 +31,15 @@ class Hub:
         self._running: dict[str, object] = {}
         self._selector: selectors.BaseSelector | None = None
         self._due: dict[object, tuple[float, Callable[[], object]]] = {}
-        self._ending = False
+        self._ending = self._ended = False
         self._wake_reader, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_reader, False)
         os.set_blocking(self._wake_writer, False)
 
     def post(self, job: Callable[[], object]) -> None:
-        """Have `job()` called in the thread. From anywhere; never blocks."""
+        """Have `job()` called in the thread. From anywhere; never blocks. Nothing is done any more after `end()`."""
+        if self._ended:
+            return
         self._posted.append(job)
         me = object()
         if self._running.setdefault("", me) is me:
@@ -81,7 +84,7 @@ class Hub:
                 me = object()
                 if self._posted and not self._ending and self._running.setdefault("", me) is me:
                     return self._run()
-                return None
+                return self._close() if self._ending else None
             due = min((moment for moment, _ in self._due.values()), default=None)
             for key, events in self._selector.select(None if due is None else max(due - monotonic(), 0)):
                 if key.fd in self._selector.get_map() and self._selector.get_key(key.fd).data is key.data:
@@ -111,17 +114,32 @@ class Hub:
     def end(self) -> None:
         """Do what was posted, and end the thread: the interpreter is on its way out."""
         self._ending = True
-        if self._running:
-            self.post(lambda: None)
+        self.post(lambda: None)
 
     def forget(self) -> None:
         """In a forked child: close what is this hub's own. Its thread is the parent's."""
         if self._selector is not None:
             self._selector.close()
-        os.close(self._wake_reader)
-        os.close(self._wake_writer)
+        self._close()
+
+    def _close(self) -> None:
+        if not self._ended:
+            self._ended = True
+            os.close(self._wake_reader)
+            os.close(self._wake_writer)
 
 
+def outlived() -> bool:
+    """Whether this interpreter ends with all its threads, and the process goes on: an isolated subinterpreter."""
+    return not getattr(_thread, "daemon_threads_allowed", lambda: True)()
+
+
+def ending() -> bool:
+    """Whether the interpreter is on its way out: what is dropped now is dropped by it, and no thread can be had for that."""
+    return bool(_ended)
+
+
+_ended: list[bool] = []
 _hubs: dict[str, Hub] = {}
 
 
@@ -135,6 +153,7 @@ def hub() -> Hub:
 
 @atexit.register
 def _end() -> None:
+    _ended.append(True)
     for each in list(_hubs.values()):
         each.end()
 

@@ -13,6 +13,7 @@ from ..provider import STALL_AFTER, Provider, refuse_deadlock, refuse_own_task
 from ..waiting import check_timeout, start
 from . import address as addresses
 from . import worker
+from .hub import ending
 from .recall import Recall
 
 if TYPE_CHECKING:
@@ -320,7 +321,7 @@ class Shared(Generic[T]):
 
     def __del__(self) -> None:
         sharing: _Sharing[T] | None = getattr(self, "_sharing", None)
-        if sharing is None or sharing.final.done or sharing.pid != os.getpid():
+        if sharing is None or ending() or sharing.final.done or sharing.pid != os.getpid():
             return
         live = sharing.provider.state == "live"
         start(sharing.dropped)

@@ -11,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from .peers import Peer
 from .records import NotAnnounced
 
 __all__ = ["Place", "names"]
@@ -93,10 +94,23 @@ class Place:
                 if error.errno in (errno.EACCES, errno.EAGAIN):
                     raise self._taken(owner) from None
                 raise
+            if self._is_here():  # in another interpreter of this process, to which the lock is the same
+                os.close(fd)
+                raise self._taken(os.getpid())
         except BaseException:
             _mine.pop(str(self.path), None)
             raise
         self._lock = fd
+
+    def _is_here(self) -> bool:
+        """Whether this very process listens there."""
+        try:
+            with self.connect(0) as connection:
+                peer = Peer(connection)
+        except (OSError, ValueError):
+            return False
+        peer.close()
+        return peer.pid == os.getpid()
 
     def _taken(self, owner: int) -> FileExistsError:
         return FileExistsError(

@@ -14,11 +14,13 @@ of which at least one sees the other, as with [PUBLISH] and [JOIN] in the mechan
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import select
 import selectors
 import socket
+from functools import partial
 from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -29,7 +31,7 @@ from ..waiting import Bell, start
 from . import wire
 from .backend import Announcement, Backend, Registration
 from .gate import Gate
-from .hub import hub
+from .hub import hub, outlived
 from .peers import Peer, me
 from .place import Place, names
 from .records import Holder, NotAnnounced, Outcome, ProtocolError, Report, Survey
@@ -57,6 +59,7 @@ class Link:
         self.connection = connection
         self.peer = peer
         self.closed = False
+        self.last_words: dict[str, Any] = {}  # at the end of the interpreter
         self.tell_nobody()
         self._lines = lines
         self._unsent = b""
@@ -428,6 +431,7 @@ class _Registration(Registration):
         self._link = link
         self._tenant = tenant
         self._over: dict[str, object] = {}
+        link.last_words = {"kind": "left"}
         link.heard = self._heard
         link.faulty = lambda error: self._gone(f"its owner is not understood: {error}")
         link.hung_up = self._hung_up
@@ -457,7 +461,7 @@ class _Registration(Registration):
         hub().post(self._acknowledge)
 
     def _acknowledge(self) -> None:
-        self._link.close(kind="left")
+        self._link.close(**self._link.last_words)
 
 
 class Unix(Backend):
@@ -587,6 +591,16 @@ _backend = Unix()
 def backend() -> Backend:
     """The one there is."""
     return _backend
+
+
+@atexit.register
+def _at_end() -> None:
+    """Let go of everything, where the process goes on. Where it ends, some thread may be inside until it does."""
+    if outlived():
+        for desk in list(_desks):
+            desk.close()
+        for link in list(_links):
+            hub().post(partial(link.close, **link.last_words))
 
 
 def _after_fork() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import warnings
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from ..provider import STALL_AFTER, Provider
 from ..waiting import Claim, check_timeout, start
 from . import address as addresses
 from .gate import Gate
+from .hub import ending, outlived
 from .records import NotAnnounced, Report
 
 if TYPE_CHECKING:
@@ -218,6 +220,10 @@ class _Attachment(Generic[T]):
 
     def _leave(self) -> None:
         self.stay.leave()
+        self.give_up()
+
+    def give_up(self) -> None:
+        """Nothing is registered with it any more."""
         if self._gate is not None:
             self._gate.give_up()
 
@@ -389,7 +395,7 @@ class Handle(Generic[T]):
 
     def __del__(self) -> None:
         attachment: _Attachment[T] | None = getattr(self, "_attachment", None)
-        if attachment is None or not hasattr(attachment, "provider") or attachment.pid != os.getpid():
+        if attachment is None or ending() or not hasattr(attachment, "provider") or attachment.pid != os.getpid():
             return
         live = attachment.provider.state == "live"
         if not attachment.provider._removal.done:
@@ -412,6 +418,13 @@ def _after_fork() -> None:
     for attachment in list(_attached):
         attachment.after_fork()
     _attached.clear()
+
+
+@atexit.register
+def _at_end() -> None:
+    if outlived():
+        for attachment in list(_attached):
+            attachment.give_up()
 
 
 if hasattr(os, "register_at_fork"):
