@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,11 +49,18 @@ class Puppet:
     """The test's side."""
 
     def __init__(self, die_at: str = "", env: dict[str, str] | None = None, prefix: tuple[str, ...] = ()) -> None:
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        command = [*prefix, sys.executable, "-m", "tests.remote.puppet", die_at]
+        environment = {**os.environ, **(env or {})}
         self.process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "tests.remote.puppet", die_at],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **(env or {})}, bufsize=0,
-        )  # fmt: skip
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=environment, bufsize=0
+        )
         self._rest = b""
+
+    def complaints(self) -> bytes:
+        """What it has said on its standard error so far."""
+        self._errors.seek(0)
+        return self._errors.read()
 
     @property
     def pid(self) -> int:
@@ -113,6 +122,8 @@ class Puppet:
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
             pipe.close()
+        sys.stderr.write(self.complaints().decode(errors="replace"))
+        self._errors.close()
 
 
 # ---- The process itself ----
@@ -240,6 +251,20 @@ class Doings:
         os.close(writer)
         with os.fdopen(reader) as lines:
             return {"pid": child, "access": json.loads(lines.readline())}
+
+    def exhaust(self) -> None:
+        """Have no descriptor left."""
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        self.taken: list[int] = []
+        try:
+            while True:
+                self.taken.append(os.dup(0))
+        except OSError:
+            pass
+
+    def relieve(self) -> None:
+        for fd in self.taken:
+            os.close(fd)
 
     def become(self, program: list[str]) -> None:
         os.execvp(program[0], program)

@@ -339,6 +339,20 @@ class TestWithoutPidfds:
         assert f"process {owner.pid}, is gone" in handle.reason
 
 
+def test_an_owner_that_has_no_descriptor_left_lets_in_whoever_waits_as_soon_as_it_has(
+    address: str, puppets: Callable[..., Puppet]
+) -> None:
+    owner, worker = puppets(), puppets()
+    owner.ask("announce", address=address)
+    owner.ask("exhaust")
+    worker.tell("attach", address=address)
+    until(lambda: b"whoever comes has to wait" in owner.complaints())
+    owner.ask("relieve")
+    assert worker.hear()["epoch"]
+    assert owner.ask("revoke")["state"] == "drained"
+    worker.kill()
+
+
 class TestHub:
     def test_there_is_no_thread_before_and_after(self, address: str) -> None:
         from ref_proxy.waiting import _job_ended, _jobs

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _thread
 import atexit
+import logging  # noqa: F401  (now: where no descriptor is left it could not be loaded, and the thread would end)
 import os
 import selectors
 from collections import deque
@@ -73,7 +74,10 @@ class Hub:
         self._due.pop(key, None)
 
     def _run(self) -> None:
-        self._selector = selectors.DefaultSelector()
+        try:
+            self._selector = selectors.DefaultSelector()
+        except OSError:  # no descriptor is left for it
+            self._selector = selectors.PollSelector()
         self._selector.register(self._wake_reader, selectors.EVENT_READ, self._drain_wakes)
         while True:
             self._run_posted()

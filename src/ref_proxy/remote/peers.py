@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -57,12 +58,19 @@ def _pidfd(connection: socket.socket, pid: int) -> int | None:
         fd = connection.getsockopt(socket.SOL_SOCKET, SO_PEERPIDFD)
         os.set_inheritable(fd, False)
         return fd
-    except OSError:
-        pass
+    except OSError as error:
+        _let_pass(error, errno.ENOPROTOOPT, errno.EINVAL, errno.ENODATA, errno.ESRCH)
     try:  # an older kernel: if it ended this moment, and its number is another's already, its connection has ended too
         return os.pidfd_open(pid)
-    except OSError:
+    except OSError as error:
+        _let_pass(error, errno.ENOSYS, errno.EINVAL, errno.ESRCH, errno.EPERM)
         return None
+
+
+def _let_pass(error: OSError, *known: int) -> None:
+    """Whoever has no descriptor left must not take that for a kernel without pidfds."""
+    if error.errno not in known:
+        raise error
 
 
 def me() -> str:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Unix", "backend"]
 
+BREATH = 0.2  # seconds until it is tried again to let somebody in
 HANDSHAKE = 10.0  # seconds that a connection may take to say what it wants
 CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 CUT_OFF = "its owner has cut it off"
@@ -314,17 +315,24 @@ class _Desk:
             place.leave()
             raise
         _desks[self] = None
-        hub().post(lambda: hub().watch(self.listener.fileno(), lambda _: self._accept()))
+        hub().post(self._listen)
+
+    def _listen(self) -> None:
+        hub().watch(self.listener.fileno(), lambda _: self._accept())
 
     def _accept(self) -> None:
         try:
             connection, _ = self.listener.accept()
         except (BlockingIOError, ConnectionError):
             return
-        link: Link | None = None
+        except OSError as error:  # no descriptor is left, so far: whoever knocks waits
+            report.logger().error("%s: whoever comes has to wait: %s", self.place.address, error)
+            hub().unwatch(self.listener.fileno())
+            hub().call_at(self, monotonic() + BREATH, self._listen)
+            return
         try:
             link = Link(connection, Peer(connection), wire.Lines(wire.MOST_ASKED))
-        except OSError:  # gone already, or no descriptor is left
+        except OSError:  # the same, or it is gone already
             connection.close()
             return
         if not link.peer.may_attach():
@@ -406,6 +414,7 @@ class _Desk:
             done: list[bool] = []
 
             def end() -> None:
+                hub().cancel(self)
                 hub().unwatch(self.listener.fileno())
                 self.listener.close()
                 self.place.leave()
