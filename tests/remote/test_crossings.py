@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -15,10 +14,8 @@ from tests.support import Call, until
 
 
 @pytest.fixture
-def address(tmp_path: Path) -> str:
-    directory = tmp_path / "names"
-    directory.mkdir(mode=0o700)
-    return f"unix:{directory / 'name'}"
+def address(name: str) -> str:
+    return f"unix:{name}"
 
 
 @pytest.fixture
@@ -29,10 +26,10 @@ def held_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Callable[[], obj
     return jobs
 
 
-def test_one_who_hangs_up_before_he_said_what_he_wanted_leaves_nothing_to_wait_for(address):
+def test_one_who_hangs_up_before_he_said_what_he_wanted_leaves_nothing_to_wait_for(directory, name, address):
     shared = remote.announce(address, "resource")
     with socket.socket(socket.AF_UNIX) as caller:
-        caller.connect(address.removeprefix("unix:"))
+        caller.connect(str(directory / name))
         until(lambda: hub()._due)
     until(lambda: not hub()._due)
     assert shared.revoke(timeout=10).state == "drained"
@@ -72,16 +69,18 @@ def test_a_replacement_that_is_itself_replaced_before_it_is_published_is_not_pub
             held_back.clear()
         return publish(self, new)
 
-    monkeypatch.setattr(Provider, "_publish", publish_late)
     shared = remote.announce(address, 1, info={"number": 1})
     handle = remote.attach(address, open=lambda info: info["number"])
     replacing = [Call(shared.replace, 2, info={"number": 2}, timeout=10)]
     until(lambda: held_back)
     second = shared.epoch
-    held_back.pop()()
+    with monkeypatch.context() as patched:
+        patched.setattr(Provider, "_publish", publish_late)
+        held_back.pop()()
     until(lambda: held_back or replacing[1].returned)
     for job in held_back:
         job()
+    held_back.clear()
     assert [each.result()[1].state for each in replacing] == ["drained", "drained"]
     with handle.proxy().access() as resource:
         assert resource == 3
