@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 if __package__ in (None, ""):  # run by its path
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from benchmarks import access, calls, coroutines, crowd, devices, footprint, millions, removal, replacing, threads, twin
+from benchmarks import access, calls, coroutines, crowd, devices, footprint, millions, remote, removal, replacing, threads, twin
 from benchmarks.machine import load, machine
 from benchmarks.measure import FREE_THREADED
 from benchmarks.native import native
@@ -58,6 +58,9 @@ GROUPS: dict[str, Callable[[bool], Iterator[Row]]] = {
     ),
     "replacing": lambda quick: replacing.replacing(*(3, 5) if quick else (1000, 60)),
     "devices": lambda quick: devices.devices({10: 2, 100: 2} if quick else {100: 41, 1000: 11, 10_000: 5}),
+    "remote": lambda quick: remote.remote(
+        *(1, 5, 1000, {0: 3, 1: 3, 8: 3, 20: 2}, 2) if quick else (10, 200, 2000, PROCESSES, 60)
+    ),
     "crowd": lambda quick: crowd.crowd(*(100, 10, 20, 0.3, 0.1) if quick else (10_000, 200, 100, 5, 1)),
     "memory": lambda quick: each_of(footprint.memory(), millions.millions(10_000 if quick else 1_000_000)),
     "making": lambda quick: footprint.making(*(3, 200) if quick else (500, 2000)),
@@ -67,6 +70,7 @@ GROUPS: dict[str, Callable[[bool], Iterator[Row]]] = {
 }
 RACES = (15, 8, 20_000) if FREE_THREADED else (15, 4, 100_000)  # with the GIL long enough for it to be handed on several times
 SECTIONS = {10: 101, 1000: 41, 10_000: 41, 100_000: 11, 1_000_000: 3}  # open ones, and how often: a million take 110 MB
+PROCESSES = {0: 200, 1: 200, 8: 200, 50: 41, 200: 15}  # that are attached, and how often
 
 
 def main() -> None:

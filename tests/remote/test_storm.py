@@ -1,4 +1,7 @@
-"""The storm between processes: a short one succeeds, and each fault that is put in fails. `python -m tests.remote.storm` is the long one."""
+"""The storm between processes: a short one succeeds, and each fault that is put in fails.
+
+`python -m tests.remote.storm --removals 1000` is the long one.
+"""
 
 from __future__ import annotations
 

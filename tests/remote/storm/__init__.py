@@ -2,8 +2,9 @@
 
     python -m tests.remote.storm --removals 1000 [--seed N] [--broken FAULT] [ADDRESS]
 
-`conductor` makes the weather and judges; `owner` announces and removes; `worker` attaches, uses what it got as fast as it can, and looks
-at it; `doom` ends or stops a process at a certain line of `ref_proxy.remote`; `page` is the resource, which shows whether it has been
-released; `board` is where all say what they do; `places` are the addresses, and what must not be left there; `faults` are those that it
-has to notice. The one rule: nobody may be inside what has been released, but for holders that the removal has named.
+The one rule: nobody may be inside what has been released, but for holders that the removal has named. `conductor` makes the
+weather and judges; `owner` announces and removes; `worker` attaches, uses what it got as fast as it can, and looks at it; `doom`
+ends or stops a process at a certain line of `ref_proxy.remote`; `page` is the resource, which shows whether it was released;
+`board` is where all say what they do; `remains` and `places` know what must not be left, in a process and at an address;
+`faults` are those that it has to notice.
 """

@@ -76,7 +76,7 @@ class Verdict:
         return {**told, "median_ms": median(self.took or [0.0]), "failures": self.failures}
 
 
-class Over(Exception):  # noqa: N818
+class Over(Exception):
     """It has failed: the rest is of no use."""
 
 
@@ -123,7 +123,7 @@ class Conductor:
         self.cut: dict[int, set[int]] = {}  # whom the removal of a page has named
         self.excused: set[int] = set()  # pages whose owner was killed as it cut somebody off
         self.orphans: set[int] = set()  # pages whose owner was killed
-        self.before: list[int] = [0] * config.workers  # how many sections each worker had counted when the last owner was killed
+        self.before = [0] * config.workers  # how many sections each had counted when the last owner was killed
         self.touched: list[dict[str, Any]] = []  # what was found released, and is not judged yet
         self.reasons: set[int] = set()  # who had a reason to be silent
 

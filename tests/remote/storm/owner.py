@@ -81,7 +81,7 @@ class Owner:
 
     def _revoke(self, fence: float | None) -> dict[str, Any]:
         assert self._shared is not None
-        return self._removed(lambda: self._shared.revoke(self._patience, fence_after=fence))  # type: ignore[union-attr]
+        return self._removed(lambda: self._shared.revoke(self._patience, fence_after=fence))
 
     def _impatient(self, fence: float | None) -> dict[str, Any]:
         """A timeout, and then another try."""
