@@ -182,7 +182,12 @@ class Worker:
 
         self._slot.add("copied")
         libc = ctypes.PyDLL(None)  # keeps the GIL, which a copy could not take again
-        if libc.fork() == 0:
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(60.0)  # nor is it to be asked for that, by a thread that a copy does not have
+        sleep(0.001)  # who asked before has had it
+        forked = libc.fork()
+        sys.setswitchinterval(interval)
+        if forked == 0:
             libc.alarm(COPY_LASTS)
             line = self._events.line("copied")
             libc.write(self._events.fd, line, len(line))
