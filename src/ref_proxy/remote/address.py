@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .backend import Backend
 
-__all__ = ["check_name", "find", "split"]
+__all__ = ["check_name", "find", "shown", "split"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_PASSWORD = re.compile(r"(?<=://)([^:/@?#]*):[^@/?#]*(?=@)|([?&](?:ssl)?password=)[^&#]*")
 
 
 def find(address: str) -> tuple[Backend, str]:
     """The back end of an address, and the name there. Raises `ValueError` for a bad one."""
     backend, name = split(address)
     if name is None:
-        raise ValueError(
-            f"{address!r} has no name: write it as {'unix:NAME' if address.startswith('unix:') else address + '#NAME'}"
-        )
+        with_name = "unix:NAME" if address.startswith("unix:") else shown(address) + "#NAME"
+        raise ValueError(f"{shown(address)!r} has no name: write it as {with_name}")
     return backend, name
 
 
@@ -38,9 +38,14 @@ def split(address: str) -> tuple[Backend, str | None]:
         conninfo, _, name = address.partition("#")
         return postgres.backend(conninfo), check_name(address, name)
     raise ValueError(
-        f"{address!r} is no address: it begins with {scheme + ':' if colon else 'no scheme'}, and there are 'unix:NAME' and "
-        "'postgresql://user@host/database#NAME'"
+        f"{shown(address)!r} is no address: it begins with {scheme + ':' if colon else 'no scheme'}, and there are "
+        "'unix:NAME' and 'postgresql://user@host/database#NAME'"
     )
+
+
+def shown(address: str) -> str:
+    """An address without its password: what messages have."""
+    return _PASSWORD.sub(lambda found: found[1] if found[1] is not None else f"{found[2]}...", address)
 
 
 def check_name(address: str, name: str) -> str | None:

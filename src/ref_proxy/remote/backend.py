@@ -56,6 +56,10 @@ class Landlord(Protocol):
         """Remove the resource: somebody asked for it from outside. Blocks, and raises what `Shared.revoke()` does."""
         ...
 
+    def lost(self, reason: str) -> None:
+        """Hear that the name is not this process's any more, and deny here too: nobody can attach, and others may have it."""
+        ...
+
 
 class Registration(ABC):
     """One process's hold on what is announced by a name, under one epoch."""

@@ -94,7 +94,11 @@ class _Sharing(Generic[T]):
         self.pid = os.getpid()
         self.stall_after = stall_after
         self.provider = Provider(
-            resource, release=release, interrupt=interrupt, name=address if name is None else name, stall_after=stall_after
+            resource,
+            release=release,
+            interrupt=interrupt,
+            name=addresses.shown(address) if name is None else name,
+            stall_after=stall_after,
         )
         self.changing = allocate_lock()  # held while another epoch is announced, or the last one is recalled
         try:
@@ -152,6 +156,12 @@ class _Sharing(Generic[T]):
 
     def asked(self, timeout: float | None, fence_after: float | None) -> Outcome:
         return self.revoke(timeout, fence_after)
+
+    def lost(self, reason: str) -> None:
+        report.logger().error(
+            "%r is denied, for its name is lost: %s; revoke() it, and announce() it again", self.provider.name, reason
+        )
+        self.provider._removal._deny()
 
     def refuse_child(self) -> None:
         if os.getpid() != self.pid:

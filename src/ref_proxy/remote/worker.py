@@ -143,7 +143,7 @@ class _Attachment(Generic[T]):
                     self._opened(self.stay),
                     release=release,
                     interrupt=interrupt,
-                    name=name or address,
+                    name=name or addresses.shown(address),
                     stall_after=stall_after,
                 )
             except BaseException:
@@ -173,9 +173,8 @@ class _Attachment(Generic[T]):
     def _opened(self, stay: _Stay) -> T:
         resource = self._open(stay.registration.info)
         if resource is None:
-            raise TypeError(
-                f"what `open` returned for {self.address!r} cannot be None: that is what a reader gets when it is gone"
-            )
+            where = addresses.shown(self.address)
+            raise TypeError(f"what `open` returned for {where!r} cannot be None: that is what a reader gets when it is gone")
         return resource
 
     def recalled(self, stay: _Stay) -> None:

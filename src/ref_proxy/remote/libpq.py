@@ -1,0 +1,282 @@
+"""A conversation with a PostgreSQL server that cannot hang: libpq's calls that do not block, and a pipe to wake who sleeps.
+
+One thread has it. Whatever it waits for, it wakes up when it is told to, at a deadline, and when the server says anything.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import time
+from _thread import RLock, allocate_lock
+from collections import deque
+from typing import TYPE_CHECKING
+
+try:
+    import psycopg
+    from psycopg import pq
+    from psycopg.conninfo import conninfo_attempts, conninfo_to_dict, make_conninfo
+except ImportError as missing:
+    raise ImportError(
+        "a postgresql:// address needs psycopg 3: pip install 'ref-proxy[postgres]', "
+        f"or psycopg and the system's libpq ({missing})"
+    ) from missing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import TypeAlias
+
+    from psycopg.pq.abc import PGconn
+
+    from .dsn import Dsn
+
+    Row: TypeAlias = tuple[str | None, ...]
+    Value: TypeAlias = str | int | float | bool | None
+
+__all__ = ["Lost", "Refused", "Talk", "Wake", "clock"]
+
+CONNECT = 5.0  # seconds that one host may take to let us in, where the address does not say `connect_timeout`
+_BOOT = getattr(time, "CLOCK_BOOTTIME", None)
+_talks: dict[Talk, None] = {}  # all there are, for a forked child to drop
+_wakes: dict[Wake, None] = {}
+_calling = allocate_lock()  # held while libpq may open a socket: no fork then, for the child would not know of it
+
+
+def clock() -> float:
+    """Seconds that go on while the machine sleeps, where the system counts those."""
+    return time.monotonic() if _BOOT is None else time.clock_gettime(_BOOT)
+
+
+class Lost(ConnectionError):
+    """The conversation is over, or could not be begun."""
+
+
+class Refused(ConnectionError):
+    """The server has refused a statement; `code` says why (SQLSTATE)."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Wake:
+    """Wakes a thread that sleeps on `fd`. From anywhere, also after its end; never blocks."""
+
+    def __init__(self) -> None:
+        self._lock = RLock()  # against a write into what was closed; a signal handler may come by in the midst of a ring
+        self._open = True
+        self.fd, self._writer = os.pipe()
+        os.set_blocking(self.fd, False)
+        os.set_blocking(self._writer, False)
+        _wakes[self] = None
+
+    def __call__(self) -> None:
+        with self._lock:
+            if self._open:
+                try:
+                    os.write(self._writer, b"!")
+                except BlockingIOError:  # it has been told often enough
+                    pass
+
+    def heard(self) -> None:
+        try:
+            os.read(self.fd, 4096)
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        """End it. May be called again."""
+        with self._lock:
+            if self._open:
+                self.abandon()
+
+    def abandon(self) -> None:
+        """In a forked child: close its descriptors."""
+        self._open = False
+        os.close(self.fd)
+        os.close(self._writer)
+        _wakes.pop(self, None)
+
+
+class Talk:
+    """One connection. `woken()` is called in its thread when somebody rang; it may raise, which ends what is being waited for."""
+
+    def __init__(self, dsn: Dsn, wake: Wake, woken: Callable[[], object] = lambda: None) -> None:
+        self._dsn = dsn
+        self._wake = wake
+        self._woken = woken
+        self._pgconn: PGconn | None = None
+        self._said = ""  # by the server, last, out of turn
+        self.heard: deque[str] = deque()  # notifications
+        _talks[self] = None
+
+    def connect(self, process: str) -> None:
+        """Begin. Raises `Lost`."""
+        try:
+            given = conninfo_to_dict(self._dsn.conninfo)
+            quiet = str(max(1, round(self._dsn.lease)))
+            defaults = {
+                "fallback_application_name": f"ref_proxy: {process}",
+                "keepalives_idle": quiet,
+                "keepalives_interval": quiet,
+                "keepalives_count": "2",
+            }
+            timeout = float(given.get("connect_timeout") or 0) or CONNECT
+            failures: list[str] = []
+            for attempt in conninfo_attempts({**defaults, **given}):
+                try:
+                    return self._connect(make_conninfo("", **attempt), clock() + timeout)
+                except psycopg.Error as error:
+                    failures.append(str(error))
+            raise Lost(errno.ECONNREFUSED, f"{self._dsn.shown} cannot be reached: {'; '.join(failures).strip()}")
+        except psycopg.Error as error:  # a name that cannot be resolved
+            raise Lost(errno.ECONNREFUSED, f"{self._dsn.shown} cannot be reached: {error}") from None
+
+    def _connect(self, conninfo: str, deadline: float) -> None:
+        with _calling:
+            pgconn = self._pgconn = pq.PGconn.connect_start(conninfo.encode())
+        while pgconn.status != pq.ConnStatus.BAD:
+            with _calling:
+                status = pgconn.connect_poll()
+            if status == pq.PollingStatus.OK:
+                pgconn.nonblocking = 1
+                pgconn.notice_handler = self._notice
+                return
+            if status == pq.PollingStatus.FAILED:
+                break
+            if clock() >= deadline:
+                raise psycopg.OperationalError("it did not answer in time")
+            self._sleep(deadline, select.POLLOUT if status == pq.PollingStatus.WRITING else select.POLLIN)
+        raise psycopg.OperationalError(pgconn.get_error_message())
+
+    def _notice(self, result: pq.abc.PGresult) -> None:
+        self._said = result.get_error_message().strip()
+
+    @property
+    def pgconn(self) -> PGconn:
+        """What libpq has. Raises `Lost` after the end."""
+        if self._pgconn is None:
+            raise Lost(errno.ENOTCONN, f"the session at {self._dsn.shown} is over")
+        return self._pgconn
+
+    def execute(self, sql: str, *values: Value, until: float | None) -> list[Row]:
+        """Run one statement, and return its rows. Raises `Refused`; `Lost`, also where there is no answer until then."""
+        try:
+            self.pgconn.send_query_params(sql.encode(), [None if value is None else str(value).encode() for value in values])
+            return self._results(until)
+        except psycopg.Error as error:
+            raise self._lost(error) from None
+
+    def script(self, sql: str, *, until: float | None) -> None:
+        """Run several statements as one transaction."""
+        try:
+            self.pgconn.send_query(sql.encode())
+            self._results(until)
+        except psycopg.Error as error:
+            raise self._lost(error) from None
+
+    def _results(self, until: float | None) -> list[Row]:
+        pgconn, rows, refused = self.pgconn, list["Row"](), None
+        while True:
+            while (unsent := pgconn.flush()) or pgconn.is_busy():
+                if until is not None and clock() >= until:
+                    raise Lost(errno.ETIMEDOUT, f"the lease has run out: {self._dsn.shown} has not answered in time")
+                self._listen(until, bool(unsent))
+            result = pgconn.get_result()
+            if result is None:
+                break
+            if result.status == pq.ExecStatus.TUPLES_OK:
+                rows = [
+                    tuple(
+                        None if (cell := result.get_value(row, column)) is None else cell.decode()
+                        for column in range(result.nfields)
+                    )
+                    for row in range(result.ntuples)
+                ]
+            elif result.status != pq.ExecStatus.COMMAND_OK:
+                code = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
+                refused = refused or Refused(result.get_error_message().strip(), code)
+        if pgconn.status == pq.ConnStatus.BAD:
+            raise self._lost(refused or "the connection is closed")
+        if refused is not None:
+            raise refused
+        return rows
+
+    def pause(self, until: float | None, also: Iterable[int] = ()) -> None:
+        """Sleep until the server speaks, somebody rings, one of these descriptors is readable, or it is time."""
+        try:
+            self._listen(until, False, also)
+        except psycopg.Error as error:
+            raise self._lost(error) from None
+
+    def _listen(self, until: float | None, unsent: bool, also: Iterable[int] = ()) -> None:
+        self._sleep(until, select.POLLIN | (select.POLLOUT if unsent else 0), also)
+        pgconn = self.pgconn
+        pgconn.consume_input()
+        while (notification := pgconn.notifies()) is not None:
+            self.heard.append(notification.extra.decode("utf-8", "replace"))
+
+    def _sleep(self, until: float | None, events: int, also: Iterable[int] = ()) -> None:
+        poll = select.poll()
+        poll.register(self.pgconn.socket, events)
+        for fd in (self._wake.fd, *also):
+            poll.register(fd, select.POLLIN)
+        left = None if until is None else max(until - clock(), 0) * 1000
+        if self._wake.fd in dict(poll.poll(left)):
+            self._wake.heard()
+            self._woken()
+
+    def _lost(self, why: object) -> Lost:
+        said = self._said or str(why).strip()
+        return Lost(errno.ECONNRESET, f"the session at {self._dsn.shown} is lost: {said}")
+
+    def cancel(self) -> None:
+        """Have the server give up the statement that is being waited for."""
+        try:
+            self.pgconn.get_cancel().cancel()
+        except psycopg.Error as error:
+            raise self._lost(error) from None
+
+    def close(self) -> None:
+        """End it. May be called again."""
+        pgconn, self._pgconn = self._pgconn, None
+        if pgconn is not None:
+            pgconn.finish()
+        _talks.pop(self, None)
+
+    def abandon(self) -> None:
+        """In a forked child: close it, and say nothing to the server. psycopg finishes it in its own process only."""
+        pgconn, self._pgconn = self._pgconn, None
+        try:
+            if pgconn is not None:
+                os.close(pgconn.socket)
+        except (psycopg.Error, OSError):
+            pass
+
+
+def check(conninfo: str) -> None:
+    """Raises `ValueError` for what libpq cannot read, with nothing in it that is secret."""
+    try:
+        conninfo_to_dict(conninfo)
+    except psycopg.Error as error:
+        from .address import shown
+
+        secret = shown(conninfo) != conninfo
+        raise ValueError(
+            f"{shown(conninfo)!r} is no address of a PostgreSQL server" + ("" if secret else f": {str(error).strip()}")
+        ) from None
+
+
+def _after_fork() -> None:
+    if _calling.locked():
+        _calling.release()
+    for talk in list(_talks):
+        talk.abandon()
+    _talks.clear()
+    for wake in list(_wakes):
+        wake.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_calling.acquire, after_in_parent=_calling.release, after_in_child=_after_fork)

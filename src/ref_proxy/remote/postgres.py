@@ -1,0 +1,433 @@
+"""The back end between hosts: a PostgreSQL server, 14 or newer, which decides who is alive, and in which order things happen.
+
+    announce     the owner's session holds the lock of the name; a row says what is announced, and under which epoch
+    register     the holder takes the lock of the epoch, shared; then adds its row, if the epoch is still live [ENTER]
+    recall       the row says that it is over [OVER], and everybody is notified
+    acknowledge  the holder takes its row away, then lets go of the lock
+    wait         the lock of the epoch, exclusively: granted when every holder has let go, or its session has ended [WAIT]
+
+None slips in between: one that enters after [OVER] finds the epoch over; one that entered before has had its lock since before it
+looked, and [WAIT], which comes after [OVER], waits for it. Rows that are left then are those of sessions that ended before they
+acknowledged: `watch.py` judges them.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from functools import partial
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any, Literal
+
+from .. import report
+from ..errors import RevokeDeadlock, RevokeTimeout
+from ..waiting import Claim, start
+from . import dsn as dsns
+from . import libpq, sql, wire
+from .backend import Announcement, Backend, Registration
+from .libpq import Refused, clock
+from .peers import me
+from .records import Holder, NotAnnounced, Survey
+from .session import SAY_SO, Holding, Member, Server
+from .watch import Watch, said
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .backend import Info, Landlord, Tenant
+    from .gate import Gate
+    from .libpq import Row
+    from .records import Outcome
+    from .session import Session
+
+__all__ = ["Postgres", "backend"]
+
+ANSWER = 10.0  # seconds that an owner may take to hear that it is asked
+REPORTED = 0.25  # seconds for holders to say who is inside, when somebody from outside asks
+TRIES = 10  # at a name that is replaced all the time
+
+
+class _Holding(Registration, Holding):
+    """What this process holds, in its session's part."""
+
+    def __init__(self, server: Server, session: Session, name: str, tenant: Tenant, found: Row) -> None:
+        epoch, owner, info, _, host, pid, process, _ = found
+        self.epoch = int(epoch or 0)
+        self.owner = int(owner or 0)
+        self.info = json.loads(info or "{}")
+        self.lock = sql.key("epoch", epoch)
+        self.id = 0
+        self._announcer = f"process {pid} ({process}) on {host}"
+        self._server = server
+        self._session = session
+        self._name = name
+        self._tenant = tenant
+        self._pid = os.getpid()
+        self._claims: dict[str, Claim] = {}
+        self._said_so = False
+
+    def _first(self, what: str) -> bool:
+        me = Claim()
+        return self._claims.setdefault(what, me) is me
+
+    # In the session's thread:
+
+    def over(self, verdict: str) -> None:
+        gone = f"its owner, {self._announcer}, is gone, or has given the name up"
+        reason = {"revoked": "the owner has revoked it", "replaced": "the owner has replaced it"}.get(verdict, gone)
+        self._tell(reason, replaced=verdict == "replaced")
+        self._session.call_in(SAY_SO, self, self._say_so)
+
+    def lost(self, reason: str) -> None:
+        self._tell(reason, replaced=False)
+
+    def ending(self) -> None:
+        self._tell("this process is at its end", replaced=False)
+
+    def _tell(self, reason: str, *, replaced: bool) -> None:
+        if self._first("replaced" if replaced else "gone"):
+            self._tenant.gone(reason, replaced=replaced)
+
+    def _say_so(self) -> None:
+        if "left" not in self._claims and not self._said_so and self.id:
+            self._said_so = True
+            self._session.execute(sql.DENIED, f"{{{self.id}}}")
+
+    def asked(self, number: int) -> None:
+        if number == self.epoch and self.id:
+            start(self._report)  # it may have many sections to look through
+
+    def _report(self) -> None:
+        told = json.dumps(self._tenant.report()._asdict())
+        try:
+            self._server.call(lambda session: session.execute(sql.TELL, self.id, told))
+        except OSError:  # the session is lost: that is what is told then
+            pass
+
+    # From anywhere:
+
+    def acknowledge(self) -> None:
+        if self._pid == os.getpid() and self._first("left"):
+            start(self._leave)
+
+    def _leave(self) -> None:
+        until, pause = clock() + self._server.dsn.lease, 0.01
+        while True:
+            try:
+                return self._server.call(self._let_go)
+            except OSError as error:  # after its lease nobody waits for it any more
+                if not self._server.open:
+                    return None
+                if clock() + pause > until:
+                    report.logger().warning("%s: it was let go, but the server could not be told: %s", self._name, error)
+                    return None
+            sleep(pause)  # there is nothing that would tell of the server's return
+            pause = min(2 * pause, 1.0)
+
+    def _let_go(self, session: Session) -> None:
+        late = session is not self._session
+        if self.id:
+            session.execute(sql.LEAVE_LATE if late or self._said_so else sql.LEAVE, self.id)
+        if not late:
+            session.execute(sql.LET_GO, self.lock)
+            session.holdings.pop(self, None)
+
+
+class _Desk(Member):
+    """One name that this process announces: all its epochs, one after the other."""
+
+    def __init__(self, server: Server, session: Session, name: str, landlord: Landlord, epoch: int) -> None:
+        self.server = server
+        self.session = session
+        self.name = name
+        self.lock = sql.key("name", name)
+        self.owner = epoch
+        self.pid = os.getpid()
+        self._landlord = landlord
+        self.current = epoch
+        self.strays: list[Watch] = []
+
+    def asked(self, number: int) -> None:
+        if number == self.owner:
+            start(self._answer)
+
+    def _answer(self) -> None:
+        try:
+            for number, timeout, fence_after in self.server.call(lambda session: session.execute(sql.TAKE_REQUEST, self.owner)):
+                answer = json.dumps(self._removed(_seconds(timeout), _seconds(fence_after)))
+                self.server.call(partial(self._say, number, answer))
+        except OSError as error:
+            report.logger().warning("%r: who asked for its removal could not be answered: %s", self.name, error)
+
+    def _say(self, number: str | None, answer: str, session: Session) -> None:
+        session.execute(sql.ANSWER, number, answer)
+
+    def _removed(self, timeout: float | None, fence_after: float | None) -> dict[str, Any]:
+        try:
+            return {"outcome": wire.plain(self._landlord.asked(timeout, fence_after))}
+        except Exception as error:
+            return {
+                "error": type(error).__name__,
+                "message": str(error),
+                "holders": [wire.plain(holder) for holder in getattr(error, "holders", ())],
+            }
+
+    def lost(self, reason: str) -> None:
+        self._landlord.lost(reason)
+
+    def ending(self) -> None:
+        self.session.execute(sql.RECALL, self.current, self.owner)
+        self.session.desks.pop(self, None)
+
+
+class _Announcement(Announcement):
+    def __init__(self, desk: _Desk, epoch: int) -> None:
+        self.epoch = epoch
+        self._desk = desk
+        self._watch = Watch(desk.server, epoch, desk.owner, desk.name)
+        self._known: list[Holder] = []
+
+    def recall(self, *, replaced: bool) -> None:
+        if self._desk.pid != os.getpid():
+            return
+        self._watch.final = self._watch.final or not replaced
+        if self._watch.recalled:
+            return
+        try:
+            self._desk.server.call(lambda session: self._watch.recall(session.execute), timeout=self._desk.server.dsn.lease)
+        except OSError as error:
+            report.logger().warning("%r: it is recalled as soon as the server can be reached: %s", self._desk.name, error)
+        finally:
+            self._watch.start()
+
+    def _watches(self) -> list[Watch]:
+        """All that a removal has to wait for: the last one also for epochs of which the owner does not know, see `_astray()`."""
+        return [self._watch, *self._desk.strays] if self._watch.final else [self._watch]
+
+    def wait(self, deadline: float | None) -> bool:
+        return all(watch.wait(deadline) for watch in self._watches())
+
+    def fence(self) -> None:
+        for watch in self._watches():
+            watch.fence()
+
+    @property
+    def cut(self) -> Sequence[Holder]:
+        return [holder for watch in self._watches() for holder in watch.cut.values()]
+
+    def holders(self, ask: float = 0.0) -> list[Holder]:
+        server = self._desk.server
+        try:
+            self._known = _holders(server, [self.epoch], ask)
+        except OSError as error:
+            report.logger().warning("%r: who holds it is what was known before: %s", self._desk.name, error)
+        return self._known
+
+    def succeed(self, info: Info) -> Announcement:
+        desk = self._desk
+        return _Announcement(desk, desk.server.call(lambda session: self._succeed(session, info), self._astray))
+
+    def _astray(self, epoch: int) -> None:
+        """Ctrl-C came in between: it is announced, and the owner does not know of it."""
+        self._desk.strays.append(Watch(self._desk.server, epoch, self._desk.owner, self._desk.name))
+
+    def _succeed(self, session: Session, info: Info) -> int:
+        rows = session.execute(sql.SUCCEED, self._desk.owner, json.dumps(info)) if session is self._desk.session else []
+        if not rows:
+            raise ConnectionError(errno.ECONNRESET, f"{self._desk.name!r} is not announced by this process any more")
+        self._desk.current = _number(rows[0][0])
+        return self._desk.current
+
+    def withdraw(self) -> None:
+        if self._desk.pid == os.getpid():
+            try:
+                self._desk.server.call(self._withdraw, timeout=self._desk.server.dsn.lease)
+            except OSError as error:
+                report.logger().warning("%r: that it is given up could not be told: %s", self._desk.name, error)
+
+    def _withdraw(self, session: Session) -> None:
+        desk = self._desk
+        session.execute(sql.WITHDRAW, desk.owner)
+        if desk in session.desks:
+            del session.desks[desk]
+            session.execute(sql.DROP_NAME, desk.lock)
+
+
+class Postgres(Backend):
+    """The names that are announced in one database."""
+
+    def __init__(self, uri: str) -> None:
+        self._dsn = dsns.parse(uri)
+        libpq.check(self._dsn.conninfo)
+        self._server = Server(self._dsn)
+
+    def announce(self, name: str, info: Info, landlord: Landlord) -> Announcement:
+        return self._server.call(
+            lambda session: self._announce(session, name, info, landlord), lambda unwanted: start(unwanted.withdraw), ANSWER
+        )
+
+    def _announce(self, session: Session, name: str, info: Info, landlord: Landlord) -> _Announcement:
+        where, lock, mine = self._dsn.address(name), sql.key("name", name), session.identity
+        if any(isinstance(desk, _Desk) and desk.name == name for desk in session.desks):
+            raise FileExistsError(errno.EEXIST, f"this process announces {where!r} already")
+        try:
+            session.make_schema()
+        except Refused as error:
+            if error.code != "42501":
+                raise
+            raise PermissionError(
+                errno.EACCES,
+                f"{self._dsn.shown}: this role may not make the schema ref_proxy: {error}; let one that may announce something "
+                "first, and grant this one its rights",
+            ) from None
+        if session.execute(sql.TAKE_NAME, lock) != [("t",)]:
+            who = [f"process {pid} ({process}) on {host}" for host, pid, process in session.execute(sql.WHO_OWNS, name)]
+            raise FileExistsError(errno.EEXIST, f"{where!r} is announced already, by {(who or ['another process'])[0]}")
+        try:
+            rows = session.execute(sql.ANNOUNCE, name, lock, json.dumps(info), mine.host, mine.pid, me())
+            session.execute(sql.TIDY)
+        except Refused:
+            session.execute(sql.DROP_NAME, lock)
+            raise
+        desk = _Desk(self._server, session, name, landlord, _number(rows[0][0]))
+        session.desks[desk] = None
+        return _Announcement(desk, desk.owner)
+
+    def register(self, name: str, tenant: Tenant, gate: Gate | None, timeout: float | None) -> Registration:
+        return self._server.call(
+            lambda session: self._register(session, name, tenant), lambda unwanted: unwanted.acknowledge(), timeout
+        )
+
+    def _register(self, session: Session, name: str, tenant: Tenant) -> _Holding:
+        for _ in range(TRIES):
+            found = self._find(session, name)
+            holding = _Holding(self._server, session, name, tenant, found)
+            session.holdings[holding] = None  # before it is one: so that it hears of all that comes after
+            try:
+                if session.execute(sql.HOLD, holding.lock) == [("t",)]:
+                    mine = session.identity
+                    values = (mine.host, mine.pid, me(), mine.boot, mine.space, mine.started)
+                    rows = session.execute(sql.ENTER, holding.epoch, holding.lock, self._dsn.lease, *values)  # [ENTER]
+                    if rows:
+                        holding.id = _number(rows[0][0])
+                        return holding
+                    session.execute(sql.LET_GO, holding.lock)
+            finally:
+                if not holding.id:
+                    session.holdings.pop(holding, None)
+        raise NotAnnounced(errno.ENODEV, f"what is announced as {self._dsn.address(name)!r} is replaced all the time: try again")
+
+    def _find(self, session: Session, name: str, *, live: bool = True) -> Row:
+        where = self._dsn.address(name)
+        rows = session.execute(sql.FIND, name) if session.look_for_schema() else []
+        if not rows:
+            raise NotAnnounced(errno.ENODEV, f"nobody announces {where!r}")
+        _, _, _, state, host, pid, process, owned = rows[0]
+        if owned != "t":
+            raise NotAnnounced(
+                errno.ENODEV, f"nobody announces {where!r} any more: its owner, process {pid} ({process}) on {host}, is gone"
+            )
+        if live and state != "live":
+            raise NotAnnounced(errno.ENODEV, f"nobody announces {where!r} any more: the owner has revoked it")
+        return rows[0]
+
+    def survey(self, name: str | None) -> list[Survey]:
+        rows = self._server.call(lambda session: self._survey(session, name), timeout=ANSWER)
+        if name is not None and not rows:
+            raise NotAnnounced(errno.ENODEV, f"nobody announces {self._dsn.address(name)!r}")
+        holders = _holders(self._server, [_number(row[1]) for row in rows], REPORTED) if rows else []
+        return [
+            Survey(
+                self._dsn.address(str(each)),
+                f"process {pid} ({process}) on {host}",
+                _number(epoch),
+                "live" if state == "live" else "draining",
+                tuple(holder for holder in holders if holder.epoch == _number(epoch)),
+            )
+            for each, epoch, state, host, pid, process in rows
+        ]
+
+    def _survey(self, session: Session, name: str | None) -> list[Row]:
+        return session.execute(sql.SURVEY, name) if session.look_for_schema() else []
+
+    def ask(self, name: str, timeout: float | None, fence_after: float | None) -> Outcome:
+        server, where = self._server, self._dsn.address(name)
+        owner = _number(server.call(lambda session: self._find(session, name, live=False), timeout=ANSWER)[1])
+        number = _number(server.call(lambda session: session.execute(sql.REQUEST, owner, timeout, fence_after))[0][0])
+        until = clock() + ANSWER
+        try:
+            while True:
+                session = server.session()
+                seen = session.told
+                [[taken, answer, alive]] = server.call(lambda session: session.execute(sql.ANSWERED, number))
+                if answer is not None:
+                    return _outcome(json.loads(answer))
+                if alive == "t" and taken == "t":
+                    until = clock() + ANSWER
+                elif clock() > until and alive != "t":
+                    raise NotAnnounced(errno.ENODEV, f"the owner of {where!r} is gone, or has given it up, and has not answered")
+                elif clock() > until:
+                    raise TimeoutError(errno.ETIMEDOUT, f"the owner of {where!r} did not answer within {ANSWER:g} s")
+                # Notified when there is an answer, but not when there is nobody any more to give one.
+                _wait_for_more(session, seen, monotonic() + self._dsn.lease / 3)
+        finally:
+            server.call(lambda session: session.execute(sql.DROP_REQUEST, number), timeout=ANSWER)
+
+
+def _wait_for_more(session: Session, seen: int, deadline: float) -> None:
+    session.changed.wait(lambda: session.told > seen or session.ended, deadline)
+
+
+def _holders(server: Server, epochs: list[int], ask: float) -> list[Holder]:
+    """Who holds these; with `ask`, after they were asked and have answered, or did not in time."""
+    deadline, since = monotonic() + ask, "-infinity"
+    if ask:
+        since = server.call(lambda session: [session.execute(sql.ASK_WHO, epoch) for epoch in epochs])[0][0][0] or since
+    while True:
+        session = server.session()
+        seen = session.told
+        rows = [
+            row for rows in server.call(lambda session: [session.execute(sql.HOLDERS, e, since) for e in epochs]) for row in rows
+        ]
+        if all(row[6] == "t" or row[4] != "t" for row in rows) or monotonic() >= deadline:
+            return [_holder(row) for row in rows]
+        _wait_for_more(session, seen, deadline)
+
+
+def _holder(row: Row) -> Holder:
+    epoch, host, pid, process, attached, told, answered = row
+    state: Literal["lost", "attached", "silent"] = "lost" if attached != "t" else "attached" if answered == "t" else "silent"
+    return Holder(host or "", _number(pid), process or "", _number(epoch), state, said(told))
+
+
+def _outcome(answer: dict[str, Any]) -> Outcome:
+    """What the owner has answered."""
+    if "outcome" in answer:
+        return wire.outcome(answer["outcome"])
+    message, kind = str(answer.get("message")), answer.get("error")
+    if kind == "RevokeTimeout":
+        raise RevokeTimeout(message, holders=[wire.holder(each) for each in answer.get("holders", ())])
+    kinds: dict[Any, type[Exception]] = {"RevokeDeadlock": RevokeDeadlock, "ValueError": ValueError}
+    raise kinds.get(kind, RuntimeError)(message)
+
+
+def _seconds(cell: str | None) -> float | None:
+    return None if cell is None else float(cell)
+
+
+def _number(cell: str | None) -> int:
+    return int(cell or 0)
+
+
+_backends: dict[str, Postgres] = {}
+
+
+def backend(uri: str) -> Backend:
+    """The one of that address. Raises `ValueError` for a bad one."""
+    found = _backends.get(uri)
+    return _backends.setdefault(uri, Postgres(uri)) if found is None else found
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_backends.clear)

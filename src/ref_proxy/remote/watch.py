@@ -1,0 +1,213 @@
+"""The owner's wait for one epoch, on a connection of its own: the server says when nobody holds it any more, or has the right to.
+
+First it waits for the lock of the epoch, exclusively. Then it judges the rows that are left: those of holders whose session has
+ended before they acknowledged. Of one on this host the kernel says whether that process is alive, and when it ends. One that may
+be alive is *lost*: it has until its lease is over for certain, counted from now, to come back and acknowledge late; by then it
+has denied.
+"""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import json
+from time import monotonic
+from typing import TYPE_CHECKING, Literal
+from weakref import WeakKeyDictionary
+
+from .. import report
+from ..waiting import Bell, Claim, start
+from . import sql
+from .identity import Identity, Watched
+from .libpq import Lost, Refused, Talk, Wake, clock
+from .peers import me
+from .records import Holder, Report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .libpq import Row, Value
+    from .session import Server
+
+__all__ = ["Watch", "said"]
+
+CANCELLED = "57014"
+SLOWEST = 1.0  # seconds between two attempts to reach a server that is away
+_watches: WeakKeyDictionary[Watch, None] = WeakKeyDictionary()
+
+
+class Watch:
+    """Runs from the recall until nobody is left, in a thread that sleeps."""
+
+    def __init__(self, server: Server, epoch: int, owner: int, name: str) -> None:
+        self.final = False  # whether nothing takes its place
+        self.recalled = False  # in the tables
+        self.over = False
+        self.cut: dict[int, Holder] = {}  # by the number of its row
+        self._server = server
+        self._epoch = epoch
+        self._owner = owner
+        self._name = name
+        self._bell = Bell()
+        self._wake: Wake | None = None
+        self._claims: dict[str, Claim] = {}
+        self._fenced = self._ended = self._waiting = False
+        self._until: dict[int, float] = {}  # by the number of its row: when its lease is over, of whoever is lost
+        self._watched: dict[int, Watched] = {}
+
+    def start(self) -> None:
+        """Begin, unless it has begun."""
+        mine = Claim()
+        if self._server.open and self._claims.setdefault("start", mine) is mine:
+            _watches[self] = None
+            self._wake = Wake()
+            start(self._run)
+
+    def recall(self, execute: Callable[..., object]) -> None:
+        """Say in the tables that it is over, and notify everybody. May be done twice."""
+        execute(sql.RECALL, self._epoch, self._owner if self.final else None)  # [OVER]
+        self.recalled = True
+
+    def wait(self, deadline: float | None) -> bool:
+        """Wait for the end of it."""
+        self.start()
+        over = self._bell.wait(lambda: self.over or self._ended or not self._server.open, deadline)
+        if over and not self.over:
+            raise Lost(errno.ECANCELED, f"{self._name!r}: this process is at its end, and its holders are not waited for")
+        return over
+
+    def fence(self) -> None:
+        """Cut off who is left."""
+        self._fenced = True
+        self._ring()
+
+    def end(self) -> None:
+        """Give up: this process is at its end."""
+        self._ended = True
+        self._ring()
+
+    def _ring(self) -> None:
+        self._bell.ring()
+        if self._wake is not None:
+            self._wake()
+
+    # ---- In its thread ----
+
+    def _run(self) -> None:
+        assert self._wake is not None
+        pause, told = 0.01, False
+        try:
+            while not self.over and not self._ended:
+                try:
+                    self._attempt(self._wake)
+                except ConnectionError as error:
+                    if isinstance(error, Refused) and error.code == CANCELLED:
+                        continue
+                    if not told and not self._ended:
+                        told = True
+                        report.logger().warning("%r: the removal goes on when the server does: %s", self._name, error)
+                    self._bell.wait(lambda: self._ended, monotonic() + pause)  # nothing would tell of its return
+                    pause = min(2 * pause, SLOWEST)
+        except Exception:
+            report.logger().exception("%r: the wait for its holders has failed", self._name)
+        finally:
+            for watched in self._watched.values():
+                watched.close()
+            self._wake.close()
+            self._bell.ring()
+
+    def _attempt(self, wake: Wake) -> None:
+        self.talk = Talk(self._server.dsn, wake, self._woken)
+        try:
+            self.talk.connect(me())
+            lease = self._server.dsn.lease
+            self._execute(sql.SET_UP, max(1, round(lease)), int(1500 * lease) + 1)
+            if not self.recalled:
+                self.recall(self._execute)
+            self._wait_for_lock()
+            self._execute(sql.LISTEN)  # not before: who listens and does not read holds up the server's queue
+            self._judge()
+            self._execute(sql.FORGET_ALL, self._epoch)
+            self.over = True
+        finally:
+            self.talk.close()
+
+    def _execute(self, statement: str, *values: Value) -> list[Row]:
+        return self.talk.execute(statement, *values, until=clock() + self._server.dsn.lease)
+
+    def _woken(self) -> None:
+        if self._ended:
+            raise Lost(errno.ECANCELED, "this process is at its end")
+        if self._fenced and self._waiting:
+            self._waiting = False
+            self.talk.cancel()
+
+    def _wait_for_lock(self) -> None:
+        self._waiting = True
+        try:
+            if not self._fenced:
+                self.talk.execute(sql.WAIT, sql.key("epoch", self._epoch), until=None)  # [WAIT]
+        except Refused as error:
+            if error.code != CANCELLED:
+                raise
+        finally:
+            self._waiting = False
+
+    def _judge(self) -> None:
+        cut_off = False
+        while True:
+            if self._fenced and not cut_off:
+                cut_off = True
+                self._cut_off()
+            rows = self._execute(sql.LEFT_BEHIND, self._epoch)
+            left = [row for row in rows if not self._settled(row)]
+            if not left:
+                return
+            while not self.talk.heard and clock() < min(self._until.values()) and self._fenced == cut_off:
+                fds = [watched.fd for watched in self._watched.values() if watched.fd is not None]
+                self.talk.pause(min(self._until.values()), fds)
+                if any(watched.ended() for watched in self._watched.values()):
+                    break
+            self.talk.heard.clear()
+
+    def _cut_off(self) -> None:
+        try:
+            self._execute(sql.CUT_OFF, self._epoch)
+        except Refused as error:  # another role's: it denies all the same, by what it is told, or by its lease
+            report.logger().warning("%r: the sessions of its holders could not be ended: %s", self._name, error)
+
+    def _settled(self, row: Row) -> bool:
+        """Whether this holder need not be waited for any more: it is dead, or cut off, or its lease is over."""
+        number, host, pid, boot, space, started, process, lease, denied, told = row
+        which = int(number or 0)
+        if which in self.cut:
+            return True
+        if self._dead(which, Identity(host or "", int(pid or 0), boot or "", space or "", started or "")):
+            self._execute(sql.FORGET, f"{{{which}}}")
+        else:
+            until = self._until.setdefault(which, clock() + float(lease or 0))
+            if clock() < until and not (self._fenced and denied == "t"):
+                return False
+            state: Literal["fenced", "lost"] = "fenced" if self._fenced else "lost"
+            self.cut[which] = Holder(host or "", int(pid or 0), process or "", self._epoch, state, said(told))
+        self._until.pop(which, None)
+        return True
+
+    def _dead(self, which: int, identity: Identity) -> bool:
+        """Whether the kernel says so."""
+        if not identity.within_sight_of(Identity.mine()):
+            return False
+        watched = self._watched.get(which) or self._watched.setdefault(which, Watched(identity))
+        return watched.ended()
+
+
+def said(text: str | None) -> Report:
+    """What a holder has told."""
+    told = json.loads(text or "{}")
+    return Report(tuple(map(str, told.get("proxies", ()))), tuple(map(str, told.get("inside", ()))))
+
+
+@atexit.register
+def _end() -> None:
+    for watch in list(_watches):
+        watch.end()

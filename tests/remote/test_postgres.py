@@ -1,0 +1,564 @@
+"""Between hosts: a PostgreSQL server, and what becomes of all that is held when sessions, hosts and servers go."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ref_proxy import RevokeTimeout, remote
+from tests.support import in_child, struck_while_waiting
+
+from .conformance import Conformance, Later, until
+from .hosts import OtherHost
+from .puppet import PATIENCE
+from .server import Lacking, PostgresServer, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pytest.importorskip("psycopg", reason="needs psycopg, and libpq", exc_type=ImportError)
+
+LEASE = 1.5  # seconds
+FOREVER = 600  # seconds of a lease that is not to be what ends a test
+OURS = "select count(*) from pg_stat_activity where application_name like 'ref_proxy%%' or state like 'idle in%%'"
+LOCKS = "select count(*) from pg_locks where locktype = 'advisory'"
+TERMINATE = "select pg_terminate_backend(session) from ref_proxy.holder where pid = %s"
+
+
+def made() -> PostgresServer:
+    try:
+        return PostgresServer()
+    except Lacking as lacking:
+        pytest.skip(f"needs a PostgreSQL server: {lacking}")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[PostgresServer]:
+    server = made()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def own_server() -> Iterator[PostgresServer]:
+    """One that a test may stop."""
+    server = made()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def other_host() -> Iterator[OtherHost]:
+    try:
+        host = OtherHost()
+    except Lacking as lacking:
+        pytest.skip(f"needs {lacking}")
+    yield host
+    host.remove()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_there(server: PostgresServer, nothing_left: object) -> Iterator[None]:
+    """At the end the server has no session and no lock of ours."""
+    yield
+    until(lambda: server.rows(OURS) == [(0,)] and server.rows(LOCKS) == [(0,)])
+
+
+@pytest.fixture
+def address(server: PostgresServer, name: str) -> str:
+    return f"{server.uri(lease=LEASE)}#{name}"
+
+
+@pytest.fixture
+def patient_address(server: PostgresServer, name: str) -> str:
+    return f"{server.uri(lease=FOREVER)}#{name}"
+
+
+def opened(info: Any) -> list[Any]:
+    return [info]
+
+
+class TestConformance(Conformance):
+    denied_when_stopped = False
+
+
+# ---- A session that is lost ----
+
+
+def test_a_worker_whose_session_ends_denies_and_can_attach_again(server: PostgresServer, address: str, puppets: Any) -> None:
+    with remote.announce(address, ["owned"]) as shared:
+        worker = puppets()
+        worker.ask("attach", address=address)
+        server.rows(TERMINATE, worker.pid)
+        assert "terminating connection" in worker.ask("gone")["reason"]
+        assert worker.ask("access") is None
+        assert worker.ask("attach", address=address)["epoch"] == shared.epoch
+        assert worker.ask("access") is not None
+        until(lambda: [holder.state for holder in shared.holders()] == ["attached"])
+
+
+def test_a_worker_whose_session_has_ended_acknowledges_late(server: PostgresServer, patient_address: str, puppets: Any) -> None:
+    shared = remote.announce(patient_address, ["owned"])
+    worker = puppets()
+    worker.ask("attach", address=patient_address)
+    worker.ask("enter")
+    server.rows(TERMINATE, worker.pid)
+    until(lambda: worker.ask("access") is None)
+    removal = Later(shared.revoke)
+    until(lambda: [holder.state for holder in shared.holders()] == ["lost"])
+    assert removal.running
+    worker.ask("leave")
+    assert removal.result() == remote.Outcome("drained", (), shared.epoch)
+
+
+def test_one_that_is_lost_and_then_dies_is_dead(server: PostgresServer, patient_address: str, puppets: Any) -> None:
+    shared = remote.announce(patient_address, ["owned"])
+    worker = puppets()
+    worker.ask("attach", address=patient_address)
+    worker.ask("enter")
+    server.rows(TERMINATE, worker.pid)
+    removal = Later(shared.revoke)
+    until(lambda: [holder.state for holder in shared.holders()] == ["lost"])
+    worker.kill()
+    assert removal.result() == remote.Outcome("drained", (), shared.epoch)
+
+
+def test_one_that_is_lost_and_stays_alive_is_waited_for_as_long_as_its_lease(
+    server: PostgresServer, address: str, puppets: Any
+) -> None:
+    shared = remote.announce(address, ["owned"])
+    worker = puppets()
+    worker.ask("attach", address=address)
+    worker.ask("enter")
+    began = time.monotonic()
+    server.rows(TERMINATE, worker.pid)
+    outcome = shared.revoke()
+    assert time.monotonic() - began >= LEASE
+    assert [(holder.pid, holder.state) for holder in outcome.holders] == [(worker.pid, "lost")]
+    assert outcome.state == "fenced"
+    worker.ask("leave")
+
+
+def test_a_server_that_does_not_answer_costs_the_lease_and_no_more(server: PostgresServer, address: str, puppets: Any) -> None:
+    with remote.announce(address, ["owned"]) as shared:
+        worker = puppets()
+        worker.ask("attach", address=address)
+        worker.ask("spin")
+        [[backend]] = server.rows("select session from ref_proxy.holder where pid = %s", worker.pid)
+        os.kill(backend, signal.SIGSTOP)
+        try:
+            assert worker.ask("spun_out") > 0
+            assert "lease has run out" in worker.ask("gone")["reason"]
+        finally:
+            os.kill(backend, signal.SIGCONT)
+        assert shared.revoke().state == "drained"
+
+
+def test_an_owner_whose_session_ends_denies_and_its_workers_do(server: PostgresServer, address: str, puppets: Any) -> None:
+    released: list[Any] = []
+    shared = remote.announce(address, ["owned"], release=released.append)
+    worker, heir = puppets(), puppets()
+    worker.ask("attach", address=address)
+    worker.ask("enter")
+    server.rows("select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and mode = 'ExclusiveLock'")
+    until(lambda: shared.state == "draining")
+    until(lambda: worker.ask("access") is None)
+    assert heir.ask("announce", address=address) > shared.epoch
+    removal = Later(shared.revoke)
+    until(lambda: [holder.pid for holder in shared.holders()] == [worker.pid])
+    assert removal.running and not released, "the one that it has told of is inside"
+    worker.ask("leave")
+    assert removal.result().state == "drained"
+    assert worker.ask("attach", address=address), "what the heir announces was left alone"
+    heir.ask("revoke")
+
+
+def test_who_takes_a_dead_owners_name_has_its_workers_told_at_once(patient_address: str, puppets: Any) -> None:
+    owner, worker = puppets(), puppets()
+    owner.ask("announce", address=patient_address)
+    worker.ask("attach", address=patient_address)
+    owner.kill()
+    with remote.announce(patient_address, ["owned"]):
+        assert str(owner.pid) in worker.ask("gone")["reason"]
+
+
+def test_the_end_of_the_owners_program_tells_its_workers_at_once(patient_address: str, puppets: Any) -> None:
+    program = f"from ref_proxy import remote; shared = remote.announce({patient_address!r}, ['x']); input()"
+    owner = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    worker = puppets()
+    worker.ask("attach", address=patient_address, patience=PATIENCE)
+    owner.communicate(b"\n", PATIENCE)
+    assert worker.ask("gone")["reason"], "which it would not know of for a long time otherwise"
+
+
+def test_the_end_of_a_workers_program_is_an_acknowledgement(server: PostgresServer, patient_address: str) -> None:
+    with remote.announce(patient_address, ["owned"]) as shared:
+        program = f"from ref_proxy import remote; handle = remote.attach({patient_address!r}, open=lambda info: [info])"
+        began = time.monotonic()
+        subprocess.run([sys.executable, "-c", program], check=True, timeout=PATIENCE, capture_output=True)
+        assert time.monotonic() - began < 5, "it was waited for in vain"
+        assert server.rows("select count(*) from ref_proxy.holder where epoch = %s", shared.epoch) == [(0,)]
+
+
+# ---- A server that goes ----
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["shut down", "crashed"])
+def test_a_server_that_is_restarted_has_everybody_deny_and_loses_nobody(
+    how: int, own_server: PostgresServer, name: str, puppets: Any
+) -> None:
+    address = f"{own_server.uri(lease=FOREVER)}#{name}"
+    released: list[Any] = []
+    shared = remote.announce(address, ["owned"], release=released.append)
+    inside, idle = puppets(), puppets()
+    for worker in (inside, idle):
+        worker.ask("attach", address=address)
+    inside.ask("enter")
+    own_server.stop(how)
+    assert idle.ask("gone")
+    until(lambda: inside.ask("access") is None)
+    until(lambda: shared.state == "draining")
+    with pytest.raises(RevokeTimeout):
+        shared.revoke(timeout=0.05)
+    own_server.start()
+    removal = Later(shared.revoke)
+    until(lambda: [holder.state for holder in shared.holders()] == ["lost"])
+    assert removal.running and not released
+    inside.ask("leave")
+    assert removal.result().state == "drained" and released
+    with remote.announce(address, ["again"]) as again:
+        assert again.epoch > shared.epoch
+        assert inside.ask("attach", address=address)["epoch"] == again.epoch
+
+
+def test_a_server_that_is_down_is_named_and_its_password_is_not(name: str) -> None:
+    address = f"postgresql://somebody:s3cret@127.0.0.1:{free_port()}/data?sslpassword=s3cret#{name}"
+    for wish in (
+        lambda: remote.announce(address, ["x"]),
+        lambda: remote.attach(address, open=opened),
+        lambda: remote.survey(address),
+        lambda: remote.revoke(address),
+    ):
+        with pytest.raises(ConnectionError, match=r"somebody@127.0.0.1:\d+/data.*cannot be reached") as refused:
+            wish()
+        assert "s3cret" not in str(refused.value)
+
+
+def test_whoever_is_patient_attaches_when_the_server_comes(own_server: PostgresServer, name: str, puppets: Any) -> None:
+    address = f"{own_server.uri()}#{name}"
+    own_server.stop()
+    worker = puppets()
+    worker.tell("attach", address=address, patience=PATIENCE)
+    own_server.start()
+    with remote.announce(address, ["owned"]) as shared:
+        assert worker.hear()["epoch"] == shared.epoch
+
+
+# ---- Another host ----
+
+
+def test_a_host_that_is_cut_off_denies_before_the_owner_calls_it_lost(
+    server: PostgresServer, name: str, other_host: OtherHost, puppets: Any
+) -> None:
+    address = f"{server.uri(lease=LEASE)}#{name}"
+    shared = remote.announce(address, ["owned"])
+    worker = puppets(prefix=other_host.prefix)
+    worker.ask("attach", address=f"{server.uri(other_host.server, lease=LEASE)}#{name}")
+    worker.ask("enter")
+    worker.ask("spin")
+    other_host.cut()
+    removal = Later(shared.revoke)
+    assert worker.ask("spun_out") > 0
+    assert removal.running
+    outcome = removal.result()
+    assert outcome.state == "fenced"
+    assert [(holder.state, holder.epoch) for holder in outcome.holders] == [("lost", shared.epoch)]
+    worker.ask("leave")
+
+
+def test_a_host_that_comes_back_in_time_acknowledges_late(
+    server: PostgresServer, name: str, other_host: OtherHost, puppets: Any
+) -> None:
+    shared = remote.announce(f"{server.uri()}#{name}", ["owned"])
+    worker = puppets(prefix=other_host.prefix)
+    worker.ask("attach", address=f"{server.uri(other_host.server, lease=5)}#{name}")
+    worker.ask("enter")
+    other_host.cut()
+    [[number]] = server.rows("select pid from ref_proxy.holder where epoch = %s", shared.epoch)
+    server.rows(TERMINATE, number)
+    removal = Later(shared.revoke)
+    until(lambda: [holder.state for holder in shared.holders()] == ["lost"])
+    other_host.mend()
+    worker.ask("leave")
+    assert removal.result() == remote.Outcome("drained", (), shared.epoch)
+
+
+def test_a_process_of_another_host_is_never_called_dead_by_its_number(
+    server: PostgresServer, name: str, other_host: OtherHost, puppets: Any
+) -> None:
+    address = f"{server.uri(lease=LEASE)}#{name}"
+    shared = remote.announce(address, ["owned"])
+    worker = puppets(prefix=other_host.prefix)
+    worker.ask("attach", address=f"{server.uri(other_host.server, lease=LEASE)}#{name}")
+    worker.kill()
+    outcome = shared.revoke()
+    assert [holder.state for holder in outcome.holders] == ["lost"], "nobody here can know"
+
+
+# ---- Cut off ----
+
+
+def test_who_has_denied_is_cut_off_at_once_and_keeps_what_else_it_holds(patient_address: str, puppets: Any) -> None:
+    shared, other = remote.announce(patient_address, ["owned"]), remote.announce(patient_address + "-2", ["other"])
+    worker = puppets()
+    worker.ask("attach", address=patient_address)
+    worker.ask("enter")
+    handle = remote.attach(patient_address + "-2", open=opened)
+    outcome = shared.revoke(timeout=PATIENCE, fence_after=0.3)
+    assert [(holder.pid, holder.state) for holder in outcome.holders] == [(worker.pid, "fenced")]
+    assert handle.state == "live"
+    worker.ask("leave")
+    assert other.revoke().state == "drained"
+
+
+def test_ctrl_c_in_a_wait_is_heard_at_once_and_the_removal_is_carried_on(address: str, puppets: Any) -> None:
+    shared = remote.announce(address, ["owned"])
+    worker = puppets()
+    worker.ask("attach", address=address)
+    worker.ask("enter")
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with struck_while_waiting(interrupt), pytest.raises(KeyboardInterrupt):
+        shared.revoke()
+    assert shared.state == "draining"
+    worker.ask("leave")
+    assert shared.revoke().state == "drained"
+
+
+def test_ctrl_c_in_a_replacement_hides_no_holder_from_the_removal(
+    server: PostgresServer, patient_address: str, puppets: Any
+) -> None:
+    import psycopg
+
+    shared = remote.announce(patient_address, ["owned"])
+    worker = puppets()
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with psycopg.connect(server.uri()) as busy:
+        busy.execute("select from ref_proxy.announced where epoch = %s for update", [shared.epoch])
+        with struck_while_waiting(interrupt), pytest.raises(KeyboardInterrupt):
+            shared.replace(["new"])
+    until(lambda: server.rows("select epoch from ref_proxy.announced where epoch > %s", shared.epoch) != [])
+    assert worker.ask("attach", address=patient_address)["epoch"] > shared.epoch
+    worker.ask("enter")
+    removal = Later(shared.revoke)
+    until(lambda: worker.ask("access") is None)
+    assert removal.running
+    worker.ask("leave")
+    assert removal.result().state == "drained"
+
+
+# ---- Hints, schema, roles ----
+
+
+def test_what_anybody_can_notify_revokes_nothing(server: PostgresServer, address: str) -> None:
+    with remote.announce(address, ["owned"]) as shared:
+        handle = remote.attach(address, open=opened)
+        for payload in (f"gone {shared.epoch}", f"ask {shared.epoch}", "gone", "gone x", "\u0662", "who " + "9" * 30, "x" * 7000):
+            server.rows("select pg_notify('ref_proxy', %s)", payload)
+        assert shared.holders(), "which is after all of these"
+        assert handle.state == "live"
+        handle.close()
+
+
+def test_a_schema_of_another_version_is_refused(server: PostgresServer, name: str) -> None:
+    server.rows("create database other_version")
+    address = f"{server.uri(database='other_version')}#{name}"
+    with remote.announce(address, ["owned"]):
+        pass
+    server.rows("update ref_proxy.protocol set version = 99", database="other_version")
+    until(lambda: server.rows(OURS) == [(0,)])
+    for wish in (lambda: remote.announce(address, ["x"]), lambda: remote.attach(address, open=opened)):
+        with pytest.raises(remote.ProtocolError, match="version 99, and this program speaks 1"):
+            wish()
+
+
+def test_a_role_without_rights_is_told_which_it_needs(server: PostgresServer, name: str) -> None:
+    server.rows("create database with_roles")
+    server.rows("create role plain login")
+    server.rows("create role colleague login")
+    place = server.uri(user="plain", database="with_roles")
+    with pytest.raises(PermissionError, match="may not make the schema ref_proxy"):
+        remote.announce(f"{place}#{name}", ["x"])
+    with pytest.raises(remote.NotAnnounced):
+        remote.attach(f"{place}#{name}", open=opened)
+    with remote.announce(f"{server.uri(database='with_roles')}#{name}", ["x"]):
+        with pytest.raises(PermissionError, match="needs rights on the schema"):
+            remote.attach(f"{place}#{name}", open=opened)
+        for grant in (
+            "usage on schema ref_proxy",
+            "select, insert, update, delete on all tables in schema ref_proxy",
+            "usage on sequence ref_proxy.epoch",
+        ):
+            server.rows(f"grant {grant} to plain", database="with_roles")
+        with remote.attach(f"{place}#{name}", open=opened) as handle:
+            assert handle.state == "live"
+    with remote.announce(f"{place}#{name}", ["x"]):
+        pass
+
+
+def test_the_owners_role_need_not_be_allowed_to_end_sessions(server: PostgresServer, name: str, puppets: Any) -> None:
+    server.rows("create role limited login")
+    with remote.announce(f"{server.uri(lease=LEASE)}#{name}-0", ["x"]):
+        pass
+    for grant in ("usage on schema ref_proxy", "all on all tables in schema ref_proxy", "usage on sequence ref_proxy.epoch"):
+        server.rows(f"grant {grant} to limited")
+    shared = remote.announce(f"{server.uri(user='limited', lease=LEASE)}#{name}", ["owned"])
+    worker = puppets()
+    worker.ask("attach", address=f"{server.uri(lease=LEASE)}#{name}")
+    worker.stop()
+    outcome = shared.revoke(fence_after=0.05)
+    assert [(holder.pid, holder.state) for holder in outcome.holders] == [(worker.pid, "fenced")]
+    worker.signal(signal.SIGCONT)
+    until(lambda: worker.ask("access") is None)
+    worker.ask("gone")
+
+
+@pytest.mark.parametrize(
+    ("uri", "complaint"),
+    [
+        ("postgresql://h/d?lease=0", "lease=0"),
+        ("postgresql://h/d?lease=soon", "lease=soon"),
+        ("postgresql://h/d?lease=nan", "lease=nan"),
+        ("postgresql://h/d?nonsense=1", "nonsense"),
+        ("postgresql://u:s3cret%zz@h/d", "no address of a PostgreSQL server"),
+    ],
+)
+def test_a_bad_address_is_refused_without_a_secret(uri: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint) as refused:
+        remote.attach(uri + "#name", open=opened)
+    assert "s3cret" not in str(refused.value)
+
+
+def test_a_password_is_in_no_name_and_no_message(server: PostgresServer, name: str) -> None:
+    address = f"{server.uri(user='postgres:s3cret', lease=LEASE)}#{name}"
+    with pytest.raises(remote.NotAnnounced) as refused:
+        remote.attach(address, open=opened)
+    told = [str(refused.value)]
+    with remote.announce(address, ["x"]) as shared, pytest.raises(FileExistsError) as again:
+        handle = remote.attach(address, open=opened)
+        told += [repr(shared), repr(handle), shared.name, str(remote.survey(address))]
+        remote.announce(address, ["x"])
+    told.append(str(again.value))
+    assert not [line for line in told if "s3cret" in line]
+    with pytest.raises(ValueError) as nameless:
+        remote.attach("postgresql://u:s3cret@h/d", open=opened)
+    assert "s3cret" not in str(nameless.value)
+
+
+# ---- Processes ----
+
+
+def test_a_forked_child_leaves_its_parents_session_alone(patient_address: str) -> None:
+    with remote.announce(patient_address, ["owned"]) as shared:
+        with remote.attach(patient_address, open=opened) as handle:
+
+            def child() -> None:
+                import gc
+
+                assert handle.state != "live"
+                gc.collect()
+                with pytest.raises(FileExistsError):
+                    remote.announce(patient_address, ["mine"])
+                with remote.attach(patient_address, open=opened) as own:
+                    assert own.epoch == shared.epoch
+
+            in_child(child)
+            assert handle.state == "live"
+            assert os.getpid() in [holder.pid for holder in shared.holders() if holder.state == "attached"]
+
+
+def test_one_session_serves_all_names_of_a_process_and_ends_when_none_is_left(server: PostgresServer, address: str) -> None:
+    shares = [remote.announce(f"{address}-{number}", ["x"]) for number in range(5)]
+    handles = [remote.attach(f"{address}-{number}", open=opened) for number in range(5)]
+    assert server.rows(OURS) == [(1,)]
+    for handle in handles:
+        handle.close()
+    for shared in shares:
+        shared.revoke()
+    until(lambda: server.rows(OURS) == [(0,)])
+    assert server.rows("select count(*) from ref_proxy.holder") == [(0,)]
+
+
+def test_holders_have_the_name_that_the_address_gives_them(server: PostgresServer, name: str) -> None:
+    with remote.announce(f"{server.uri(application_name='owner-app')}#{name}", ["x"]):
+        assert server.rows("select count(*) from pg_stat_activity where application_name = 'owner-app'") == [(1,)]
+
+
+# ---- Pools ----
+
+
+@pytest.fixture
+def pool(server: PostgresServer, tmp_path: Path) -> Iterator[Callable[[str], str]]:
+    """A PgBouncer in some mode; returns its address."""
+    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+    if program is None:
+        pytest.skip("needs pgbouncer")
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start(mode: str) -> str:
+        port = free_port()
+        settings = tmp_path / "pgbouncer.ini"
+        settings.write_text(
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n"
+            f"auth_type = any\npool_mode = {mode}\nunix_socket_dir =\nignore_startup_parameters = extra_float_digits\n"
+            f"[databases]\npostgres = host=127.0.0.1 port={server.port} user=postgres dbname=postgres\n"
+        )
+        tmp_path.chmod(0o755)
+        settings.chmod(0o644)
+        user = {} if os.geteuid() else {"user": pwd.getpwnam("nobody").pw_uid}
+        for folder in tmp_path.parents:
+            if os.geteuid() == 0 and folder.stat().st_uid == 0 and str(folder).startswith("/tmp/"):
+                folder.chmod(0o755)
+        with (tmp_path / "log").open("wb") as log:
+            processes.append(subprocess.Popen([program, settings], stdout=log, stderr=log, **user))  # type: ignore[call-overload]
+        from psycopg.pq import PGconn, Ping
+
+        uri = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        until(lambda: PGconn.ping(uri.encode()) == Ping.OK or processes[-1].poll() is not None)
+        assert processes[-1].poll() is None, (tmp_path / "log").read_text()
+        return uri
+
+    yield start
+    for process in processes:
+        process.terminate()
+        process.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("mode", ["transaction", "statement"])
+def test_a_pool_that_lends_by_the_transaction_is_refused(mode: str, pool: Callable[[str], str], name: str) -> None:
+    uri = pool(mode)
+    for wish in (lambda: remote.announce(f"{uri}#{name}", ["x"]), lambda: remote.attach(f"{uri}#{name}", open=opened)):
+        with pytest.raises(remote.ProtocolError, match="lends sessions by the transaction"):
+            wish()
+
+
+def test_a_pool_in_session_mode_will_do(pool: Callable[[str], str], name: str, puppets: Any) -> None:
+    address = f"{pool('session')}?lease={LEASE}#{name}"
+    shared = remote.announce(address, ["x"])
+    worker = puppets()
+    worker.ask("attach", address=address)
+    assert shared.revoke(timeout=PATIENCE).state == "drained"
