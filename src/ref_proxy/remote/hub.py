@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import _thread
 import atexit
-import logging  # noqa: F401  (now: where no descriptor is left it could not be loaded, and the thread would end)
 import os
 import selectors
 from collections import deque
@@ -28,6 +27,7 @@ class Hub:
     """Calls what was registered for a descriptor when that is ready, and what was posted, one after the other."""
 
     def __init__(self) -> None:
+        report.logger()  # now: where no descriptor is left it could not be loaded any more, and the thread would end
         self._posted: deque[Callable[[], object]] = deque()
         self._running: dict[str, object] = {}
         self._selector: selectors.BaseSelector | None = None

@@ -404,10 +404,10 @@ def _holder(row: Row) -> Holder:
 def _outcome(answer: dict[str, Any]) -> Outcome:
     """What the owner has answered."""
     if "outcome" in answer:
-        return wire.outcome(answer["outcome"])
+        return wire.as_outcome(answer["outcome"])
     message, kind = str(answer.get("message")), answer.get("error")
     if kind == "RevokeTimeout":
-        raise RevokeTimeout(message, holders=[wire.holder(each) for each in answer.get("holders", ())])
+        raise RevokeTimeout(message, holders=[wire.as_holder(each) for each in answer.get("holders", ())])
     kinds: dict[Any, type[Exception]] = {"RevokeDeadlock": RevokeDeadlock, "ValueError": ValueError}
     raise kinds.get(kind, RuntimeError)(message)
 
