@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
+from contextlib import contextmanager
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -89,19 +89,28 @@ def removals(group: str, address: str, times: int, bound: float, killed_bound: f
 
 def through_postgres(times: int) -> Iterator[Row]:
     try:
-        address = server()
-    except (ImportError, OSError) as error:
+        with server() as address:
+            yield from removals(POSTGRES, f"{address}#bench", times, 60.0, 100.0)
+    except (ImportError, Lacking) as error:
         yield unmeasured(POSTGRES, REMOVED, "ms", f"left out: {error}", 60.0)
         yield unmeasured(POSTGRES, KILLED, "ms", f"left out: {error}", 100.0)
-        return
-    yield from removals(POSTGRES, f"{address}#bench-{os.getpid()}", times, 60.0, 100.0)
 
 
-def server() -> str:
-    """The address of a server on loopback, without a name."""
-    from ref_proxy.remote import postgres  # noqa: F401  # type: ignore[attr-defined]
+class Lacking(Exception):
+    """There is no server to be had here."""
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """The address of one on loopback, without a name: that of the tests."""
+    from ref_proxy.remote import libpq  # noqa: F401  # which needs psycopg
+    from tests.remote import server as servers
 
     try:
-        return os.environ["REF_PROXY_POSTGRES"]
-    except KeyError:
-        raise OSError("REF_PROXY_POSTGRES names no server") from None
+        own = servers.PostgresServer()
+    except servers.Lacking as lacking:
+        raise Lacking(lacking) from None
+    try:
+        yield own.uri()
+    finally:
+        own.remove()

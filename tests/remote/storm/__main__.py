@@ -16,7 +16,7 @@ from .faults import FAULTS
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.remote.storm", description="A storm between processes.")
-    parser.add_argument("address", nargs="?", default="unix", help="unix")
+    parser.add_argument("address", nargs="?", default="unix", help="unix, postgresql (a server of its own), or postgresql://...")
     parser.add_argument("--removals", type=int, default=100, metavar="N")
     parser.add_argument("--seed", type=int, default=None, metavar="N")
     parser.add_argument("--workers", type=int, default=Config.workers, metavar="N")

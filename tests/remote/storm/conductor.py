@@ -37,6 +37,7 @@ __all__ = ["Config", "Verdict", "storm"]
 
 KINDS = ("replace", "replace", "replace", "replace", "revoke", "revoke", "impatient", "ask")
 SOON = 3000  # sections within which a worker has noticed that its owner is dead: by what it does, not by the clock
+LEASES = 30  # times as many where a server has to notice first
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
@@ -109,6 +110,7 @@ class Conductor:
         self.posts = [Post(number) for number in range(config.workers)]
         self.verdict = Verdict(config.seed)
         self.copies: set[int] = set()
+        self.strangers = children()  # a server
         self.ending = False
         self.deaths: dict[int, float] = {}
         self.owner = 0
@@ -142,7 +144,7 @@ class Conductor:
                     os.close(fd)
             faulthandler.register(signal.SIGUSR1, all_threads=True)
             warnings.simplefilter("ignore", DeprecationWarning)  # of a fork with threads, which is what is tried here
-            logging.getLogger("ref_proxy").addHandler(Told(self.events))
+            logging.getLogger("ref_proxy").addHandler(Told(self.events, self.place))
             role()
         except BaseException:
             self.events.tell("fault", text=f"a process failed: {traceback.format_exc()}")
@@ -240,7 +242,7 @@ class Conductor:
             if post.since < late and slot["beat"] < late:
                 self.hang(who)
             since = slot["sections"] - self.before[post.number]
-            if slot["serial"] in self.orphans and since > SOON:
+            if slot["serial"] in self.orphans and since > SOON * (LEASES if self.place.leases else 1):
                 self.fail(f"{who} of page {slot['serial']} for {since} sections after its owner was killed")
 
     def hang(self, who: str) -> None:
@@ -371,19 +373,20 @@ class Conductor:
     def weigh(self, kind: str, answer: dict[str, Any]) -> None:
         """Whether it may have ended like that."""
         serial, holders, counts = answer["serial"], answer["holders"], self.verdict.counts
-        self.cut[serial] = {pid for pid, _, _ in holders}
+        self.cut[serial] = {pid for pid, *_ in holders}
         counts["removals"] += 1
         counts[kind] += 1
         counts[answer["state"]] += 1
         counts["named"] += len(holders)
         if self.fence is None:
             self.verdict.took.append(1000 * answer["took"])
-        if (answer["state"] == "drained") != (not holders) or (holders and self.fence is None):
+        unasked = [text for _, _, state, text in holders if self.fence is None and not (self.place.leases and state == "lost")]
+        if (answer["state"] == "drained") != (not holders) or unasked:
             self.fail(f"{kind} of page {serial}, fence {self.fence}, ended as {answer['state']} with {holders}")
         if answer["epoch"] != self.epochs[serial]:
             self.fail(f"page {serial} has epoch {self.epochs[serial]}, and its removal says {answer['epoch']}")
-        for pid, epoch, text in holders:
-            if self.deaths.get(pid, answer["began"]) < answer["began"]:
+        for pid, epoch, _, text in holders:
+            if not self.place.leases and self.deaths.get(pid, answer["began"]) < answer["began"]:
                 self.fail(f"the removal of page {serial} waited for one that was dead: {text}")
             if epoch != answer["epoch"]:
                 self.fail(f"the removal of page {serial}, epoch {answer['epoch']}, names a holder of another one: {text}")
@@ -483,7 +486,7 @@ class Conductor:
         failed = bool(self.verdict.failures)
         self.listen()
         deadline = monotonic() + self.config.patience
-        while left := children():
+        while left := children() - self.strangers:
             for pid in left if failed else left & self.copies:
                 os.kill(pid, signal.SIGKILL)
             if monotonic() > deadline:
@@ -517,13 +520,13 @@ def children() -> set[int]:
 class Told(logging.Handler):
     """What the library reports as an error is one, but for what the storm itself has told already."""
 
-    def __init__(self, events: Events) -> None:
+    def __init__(self, events: Events, place: Place) -> None:
         super().__init__(logging.ERROR)
         self._events = events
+        self._expected = (FileNotFoundError, ConnectionError) if place.leases else FileNotFoundError  # its line was cut
 
     def emit(self, record: logging.LogRecord) -> None:
-        kind = record.exc_info[0] if record.exc_info else None
-        if kind is not FileNotFoundError:
+        if not record.exc_info or not isinstance(record.exc_info[1], self._expected):
             self._events.tell("fault", text=f"reported: {logging.Formatter().format(record)}")
 
 
@@ -543,6 +546,7 @@ def storm(config: Config) -> Verdict:
             pass
         finally:
             conductor.clear()
+            place.close()
         verdict = conductor.verdict
         if not verdict.failures:
             verdict.failures += [f"the conductor has left {each}" for each in remains.left(1.0)]

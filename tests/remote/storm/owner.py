@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from ref_proxy import RevokeTimeout, remote
@@ -56,8 +56,16 @@ class Owner:
         os.write(self._answers, json.dumps(told).encode() + b"\n")
 
     def _announce(self, serial: int) -> dict[str, Any]:
+        self._shared = None
         page = self._page = Page.make(self._pages, serial)
-        self._shared = remote.announce(self._place.address, page, release=Page.release, info=page.info, stall_after=None)
+        began = monotonic()
+        while self._shared is None:
+            try:
+                self._shared = remote.announce(self._place.address, page, release=Page.release, info=page.info, stall_after=None)
+            except FileExistsError:  # a server takes a moment to notice that the last owner is dead; the kernel takes none
+                if not self._place.leases or monotonic() > began + self._patience:
+                    raise
+                sleep(0.01)
         return {"serial": serial, "epoch": self._shared.epoch}
 
     def _fork(self) -> dict[str, Any]:
@@ -107,5 +115,5 @@ class Owner:
 
 
 def _plain(outcome: Outcome) -> dict[str, Any]:
-    holders = [[holder.pid, holder.epoch, str(holder)] for holder in outcome.holders]
+    holders = [[holder.pid, holder.epoch, holder.state, str(holder)] for holder in outcome.holders]
     return {"state": outcome.state, "epoch": outcome.epoch, "holders": holders}

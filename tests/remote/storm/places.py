@@ -6,12 +6,15 @@ import os
 import socket
 from abc import ABC, abstractmethod
 from pathlib import Path
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ref_proxy.remote import Handle
 
-__all__ = ["Place", "UnixPlace", "place"]
+__all__ = ["Place", "PostgresPlace", "UnixPlace", "place"]
+
+LEASE = 1.5  # seconds
 
 
 class Place(ABC):
@@ -19,6 +22,7 @@ class Place(ABC):
 
     address: str
     gated: bool
+    leases: bool  # nobody may be able to say whether a holder has ended: it counts until its lease is over, and is named
 
     @abstractmethod
     def cut(self, handle: Handle[Any]) -> None:
@@ -28,6 +32,9 @@ class Place(ABC):
     def left(self) -> list[str]:
         """What is still there, where nobody is any more: a phrase each."""
 
+    def close(self) -> None:  # noqa: B027  # most have nothing
+        """Give up what was made for the storm."""
+
 
 class UnixPlace(Place):
     """A socket in a directory of its own."""
@@ -36,6 +43,7 @@ class UnixPlace(Place):
         self._directory = directory
         self.address = f"unix:{directory / 'storm'}"
         self.gated = hasattr(os, "memfd_create")
+        self.leases = False
         directory.mkdir(mode=0o700, exist_ok=True)
 
     def cut(self, handle: Handle[Any]) -> None:
@@ -61,8 +69,53 @@ class UnixPlace(Place):
         return found
 
 
+class PostgresPlace(Place):
+    """A server on loopback: the one of that address, or one of its own."""
+
+    gated = False
+    leases = True
+
+    def __init__(self, address: str) -> None:
+        from ref_proxy.remote import postgres  # noqa: F401  # so that it is here before anything is counted
+        from tests.remote.server import PostgresServer
+
+        self._server = PostgresServer() if address == "postgresql" else None
+        self._uri = address if self._server is None else self._server.uri(lease=LEASE)
+        self.address = f"{self._uri}#storm"
+
+    def cut(self, handle: Handle[Any]) -> None:
+        for name in os.listdir("/proc/self/fd"):
+            try:
+                with socket.socket(fileno=os.dup(int(name))) as connection:
+                    if connection.family in (socket.AF_INET, socket.AF_INET6):
+                        connection.shutdown(socket.SHUT_RDWR)
+            except OSError:  # it is none, or is over already
+                pass
+
+    def left(self) -> list[str]:
+        import psycopg
+
+        queries = {
+            "session": "select application_name from pg_stat_activity where pid <> pg_backend_pid() and client_port is not null",
+            "lock": "select objid::text from pg_locks where locktype = 'advisory'",
+        }
+        deadline = monotonic() + 10  # the server takes its time to notice
+        while True:
+            with psycopg.connect(self._uri.partition("?")[0], autocommit=True) as connection:
+                found = [f"the {what} {row[0]}" for what, query in queries.items() for row in connection.execute(query)]
+            if not found or monotonic() > deadline:
+                return found
+            sleep(0.05)
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.remove()
+
+
 def place(address: str, directory: Path) -> Place:
-    """The place of an address as the command line has it: `unix`."""
+    """The place of an address as the command line has it: `unix`, `postgresql` for a server of its own, or one's URI."""
     if address == "unix":
         return UnixPlace(directory)
-    raise ValueError(f"{address!r}: there is no storm for that; there is one for 'unix'")
+    if address.partition(":")[0] == "postgresql":
+        return PostgresPlace(address)
+    raise ValueError(f"{address!r}: there is no storm for that; there is one for 'unix' and for 'postgresql'")
