@@ -163,9 +163,8 @@ def killed(address: str, rounds: int) -> dict[str, list[float]]:
                     os.kill(pids.pop(), signal.SIGKILL)
                 took[name].append(drained(shared))
             pids += nursery.fork(1)
-    for _ in range(rounds):
-        with Nursery(address) as nursery:
-            nursery.fork(CROWD - 1)
+        os.kill(pids.pop(), signal.SIGKILL)
+        for _ in range(rounds):
             [victim] = nursery.fork(1, inside=True)
             shared = remote.announce(address, "resource")
             nursery.attach(CROWD)
