@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pwd
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -50,6 +52,12 @@ def as_nobody() -> dict[str, Any]:
     raise Lacking("this is root, whom PostgreSQL refuses to serve, and there is neither a user postgres nor nobody")
 
 
+def die_with_us() -> None:
+    """In the new process: have it end when the run of the tests does, however that ends. Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGQUIT)
+
+
 class PostgresServer:
     """One server, which can be stopped and started again."""
 
@@ -85,7 +93,12 @@ class PostgresServer:
     def start(self) -> None:
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self._programs / "postgres", "-D", self.folder / "data"], stdout=log, stderr=log, cwd="/", **self._who
+                [self._programs / "postgres", "-D", self.folder / "data"],
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                preexec_fn=die_with_us,  # noqa: PLW1509  (it makes one call)
+                **self._who,
             )
         deadline = time.monotonic() + PATIENCE
         while not self._ready():

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytest.importorskip("psycopg", reason="needs psycopg, and libpq", exc_type=ImportError)
+
+from ref_proxy.remote import sql
+from ref_proxy.remote.session import Session
 
 LEASE = 1.5  # seconds
 FOREVER = 600  # seconds of a lease that is not to be what ends a test
@@ -89,6 +93,46 @@ def opened(info: Any) -> list[Any]:
 
 class TestConformance(Conformance):
     denied_when_stopped = False
+
+
+# ---- None slips in between ----
+
+
+@pytest.mark.parametrize("statement", [sql.HOLD, sql.ENTER, sql.LET_GO], ids=["found", "has the lock", "has entered"])
+def test_a_registration_that_meets_a_removal_at_any_step_is_refused_or_recalled_or_waited_for(
+    statement: str, server: PostgresServer, patient_address: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = remote.announce(patient_address, ["owned"])
+    there, go_on = threading.Event(), threading.Event()
+    execute = Session.execute
+
+    def held_up(session: Session, text: str, *values: Any) -> Any:
+        mine = "application_name" in session.server.dsn.conninfo
+        rows = execute(session, text, *values) if mine and text == sql.ENTER and statement == sql.LET_GO else None
+        if mine and (text == statement or rows is not None):
+            there.set()
+            assert go_on.wait(PATIENCE)
+        return execute(session, text, *values) if rows is None else rows
+
+    monkeypatch.setattr(Session, "execute", held_up)
+    address = f"{server.uri(lease=FOREVER, application_name='worker')}#{name}"
+    released = threading.Event()
+    attaching = Later(lambda: remote.attach(address, open=opened, release=lambda _: released.set()))
+    assert there.wait(PATIENCE)
+    removal = Later(shared.revoke)
+    until(lambda: server.rows("select state from ref_proxy.announced where epoch = %s", shared.epoch) != [("live",)])
+    if statement != sql.HOLD:
+        until(lambda: server.rows("select count(*) from pg_locks where locktype = 'advisory' and not granted") == [(1,)])
+        assert removal.running, "it has the lock"
+    go_on.set()
+    if statement == sql.LET_GO:
+        handle = attaching.result()
+        assert released.wait(PATIENCE)
+        assert handle.reason == "the owner has revoked it"
+    else:
+        with pytest.raises(remote.NotAnnounced):
+            attaching.result()
+    assert removal.result() == remote.Outcome("drained", (), shared.epoch)
 
 
 # ---- A session that is lost ----
@@ -500,7 +544,8 @@ def test_one_session_serves_all_names_of_a_process_and_ends_when_none_is_left(se
     for shared in shares:
         shared.revoke()
     until(lambda: server.rows(OURS) == [(0,)])
-    assert server.rows("select count(*) from ref_proxy.holder") == [(0,)]
+    for shared in shares:
+        assert server.rows("select count(*) from ref_proxy.holder where epoch = %s", shared.epoch) == [(0,)]
 
 
 def test_holders_have_the_name_that_the_address_gives_them(server: PostgresServer, name: str) -> None:

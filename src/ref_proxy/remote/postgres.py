@@ -8,7 +8,7 @@
 
 None slips in between: one that enters after [OVER] finds the epoch over; one that entered before has had its lock since before it
 looked, and [WAIT], which comes after [OVER], waits for it. Rows that are left then are those of sessions that ended before they
-acknowledged: `watch.py` judges them.
+acknowledged: `vigil.py` judges them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .libpq import Refused, clock
 from .peers import me
 from .records import Holder, NotAnnounced, Survey
 from .session import SAY_SO, Holding, Member, Server
-from .watch import Watch, said
+from .vigil import Vigil, said
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from .records import Outcome
     from .session import Session
 
-__all__ = ["Postgres", "backend"]
+__all__ = ["Postgres"]
 
 ANSWER = 10.0  # seconds that an owner may take to hear that it is asked
 REPORTED = 0.25  # seconds for holders to say who is inside, when somebody from outside asks
@@ -146,7 +146,7 @@ class _Desk(Member):
         self.pid = os.getpid()
         self._landlord = landlord
         self.current = epoch
-        self.strays: list[Watch] = []
+        self.strays: list[Vigil] = []
 
     def asked(self, number: int) -> None:
         if number == self.owner:
@@ -185,36 +185,36 @@ class _Announcement(Announcement):
     def __init__(self, desk: _Desk, epoch: int) -> None:
         self.epoch = epoch
         self._desk = desk
-        self._watch = Watch(desk.server, epoch, desk.owner, desk.name)
+        self._vigil = Vigil(desk.server, epoch, desk.owner, desk.name)
         self._known: list[Holder] = []
 
     def recall(self, *, replaced: bool) -> None:
         if self._desk.pid != os.getpid():
             return
-        self._watch.final = self._watch.final or not replaced
-        if self._watch.recalled:
+        self._vigil.final = self._vigil.final or not replaced
+        if self._vigil.recalled:
             return
         try:
-            self._desk.server.call(lambda session: self._watch.recall(session.execute), timeout=self._desk.server.dsn.lease)
+            self._desk.server.call(lambda session: self._vigil.recall(session.execute), timeout=self._desk.server.dsn.lease)
         except OSError as error:
             report.logger().warning("%r: it is recalled as soon as the server can be reached: %s", self._desk.name, error)
         finally:
-            self._watch.start()
+            self._vigil.start()
 
-    def _watches(self) -> list[Watch]:
+    def _vigils(self) -> list[Vigil]:
         """All that a removal has to wait for: the last one also for epochs of which the owner does not know, see `_astray()`."""
-        return [self._watch, *self._desk.strays] if self._watch.final else [self._watch]
+        return [self._vigil, *self._desk.strays] if self._vigil.final else [self._vigil]
 
     def wait(self, deadline: float | None) -> bool:
-        return all(watch.wait(deadline) for watch in self._watches())
+        return all(vigil.wait(deadline) for vigil in self._vigils())
 
     def fence(self) -> None:
-        for watch in self._watches():
-            watch.fence()
+        for vigil in self._vigils():
+            vigil.fence()
 
     @property
     def cut(self) -> Sequence[Holder]:
-        return [holder for watch in self._watches() for holder in watch.cut.values()]
+        return [holder for vigil in self._vigils() for holder in vigil.cut.values()]
 
     def holders(self, ask: float = 0.0) -> list[Holder]:
         server = self._desk.server
@@ -230,7 +230,7 @@ class _Announcement(Announcement):
 
     def _astray(self, epoch: int) -> None:
         """Ctrl-C came in between: it is announced, and the owner does not know of it."""
-        self._desk.strays.append(Watch(self._desk.server, epoch, self._desk.owner, self._desk.name))
+        self._desk.strays.append(Vigil(self._desk.server, epoch, self._desk.owner, self._desk.name))
 
     def _succeed(self, session: Session, info: Info) -> int:
         rows = session.execute(sql.SUCCEED, self._desk.owner, json.dumps(info)) if session is self._desk.session else []

@@ -194,9 +194,9 @@ class Session:
         return self.has_schema
 
     def _check_version(self, version: str | None) -> None:
-        if version != str(sql.VERSION):
+        if version != str(sql.FORMAT):
             raise ProtocolError(
-                f"the schema ref_proxy at {self.server.dsn.shown} is of version {version}, and this program speaks {sql.VERSION}"
+                f"the schema ref_proxy at {self.server.dsn.shown} is of version {version}, and this program speaks {sql.FORMAT}"
             )
 
     def _refuse_pooled(self) -> None:

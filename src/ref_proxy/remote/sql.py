@@ -12,9 +12,9 @@ from __future__ import annotations
 import re
 from hashlib import blake2b
 
-__all__ = ["CHANNEL", "VERSION", "hint", "key"]
+__all__ = ["CHANNEL", "FORMAT", "hint", "key"]
 
-VERSION = 1
+FORMAT = 1
 CHANNEL = "ref_proxy"
 _HINT = re.compile(r"(gone|who|told|left|ask|answer) ([0-9]{1,18})", re.ASCII)
 
@@ -67,7 +67,7 @@ create index if not exists holder_epoch on ref_proxy.holder (epoch);
 create table if not exists ref_proxy.request (
     id bigint generated always as identity primary key, owner bigint not null, timeout float8, fence_after float8,
     taken boolean not null default false, answer text, since timestamptz not null default now());
-insert into ref_proxy.protocol select {VERSION} where not exists (select from ref_proxy.protocol)"""
+insert into ref_proxy.protocol select {FORMAT} where not exists (select from ref_proxy.protocol)"""
 
 # ---- The owner: $1 is the name, or the epoch ----
 

@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from .libpq import Row, Value
     from .session import Server
 
-__all__ = ["Watch", "said"]
+__all__ = ["Vigil", "said"]
 
 CANCELLED = "57014"
 SLOWEST = 1.0  # seconds between two attempts to reach a server that is away
-_watches: WeakKeyDictionary[Watch, None] = WeakKeyDictionary()
+_vigils: WeakKeyDictionary[Vigil, None] = WeakKeyDictionary()
 
 
-class Watch:
+class Vigil:
     """Runs from the recall until nobody is left, in a thread that sleeps."""
 
     def __init__(self, server: Server, epoch: int, owner: int, name: str) -> None:
@@ -59,7 +59,7 @@ class Watch:
         """Begin, unless it has begun."""
         mine = Claim()
         if self._server.open and self._claims.setdefault("start", mine) is mine:
-            _watches[self] = None
+            _vigils[self] = None
             self._wake = Wake()
             start(self._run)
 
@@ -209,5 +209,5 @@ def said(text: str | None) -> Report:
 
 @atexit.register
 def _end() -> None:
-    for watch in list(_watches):
-        watch.end()
+    for vigil in list(_vigils):
+        vigil.end()
