@@ -12,14 +12,22 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ref_proxy import waiting
+import pytest
+
+from ref_proxy import BACKEND, waiting
 
 SLOWNESS = float(os.environ.get("REF_PROXY_SLOWNESS", "1"))  # of the interpreter, in times; one with a sanitizer is slow
 PATIENCE = 20.0 * SLOWNESS  # seconds until a test gives up on what ought to happen at once; nothing waits this long to be right
+
+# What takes a minute, and stands on the twins' common promises alone, runs with one of them: the C twin, where there is that.
+one_twin = pytest.mark.skipif(
+    BACKEND == "py" and find_spec("ref_proxy._core") is not None, reason="what it tests is above the twins: run with the C one"
+)
 
 
 class Resource:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ref_proxy import RevokeTimeout, remote
-from tests.support import in_child, struck_while_waiting
+from tests.support import in_child, one_twin, struck_while_waiting
 
 from .conformance import Conformance, Later, until
 from .hosts import OtherHost
@@ -31,6 +31,7 @@ pytest.importorskip("psycopg", reason="needs psycopg, and libpq", exc_type=Impor
 from ref_proxy.remote import sql
 from ref_proxy.remote.session import Session
 
+pytestmark = one_twin
 LEASE = 1.5  # seconds
 FOREVER = 600  # seconds of a lease that is not to be what ends a test
 OURS = "select count(*) from pg_stat_activity where application_name like 'ref_proxy%%' or state like 'idle in%%'"

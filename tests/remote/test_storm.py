@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import ref_proxy
+from tests.support import one_twin
 
 pytest.importorskip("fcntl", reason="needs Unix sockets")
 
@@ -23,7 +24,7 @@ from .storm.faults import FAULTS
 ROOT = Path(__file__).parents[2]
 SEED = 1
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc, and becomes a subreaper")
+pytestmark = [one_twin, pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc, and becomes a subreaper")]
 
 
 def storm(*arguments: str) -> subprocess.CompletedProcess[str]:

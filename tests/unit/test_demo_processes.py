@@ -20,10 +20,12 @@ from ref_proxy import cli, remote
 from ref_proxy.demo.processes import storm
 from ref_proxy.demo.processes.segment import PAGE, PAGES, Segment, sweep
 from ref_proxy.demo.processes.tally import END, FENCED, KILLED, PLAIN, Tally
+from tests.support import one_twin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = one_twin
 ENOUGH = 30.0  # seconds that a storm may take until it has seen what its test waits for: it is ended by that, not by time
 FAMILY = f"ref_proxy-test-{os.getpid()}"
 PACKAGES = str(Path(ref_proxy.__file__).parents[1])
