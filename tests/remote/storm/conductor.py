@@ -493,6 +493,7 @@ class Conductor:
                 for pid in left:
                     os.kill(pid, signal.SIGUSR1)  # which says where
                     sleep(0.1)
+                    os.kill(pid, signal.SIGKILL)
                 self.fail(f"{len(left)} processes were left")
                 break
             os.waitpid(-1, os.WNOHANG)
