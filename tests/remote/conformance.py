@@ -326,6 +326,20 @@ class Conformance:
             finally:
                 os.kill(child["pid"], signal.SIGKILL)
 
+    def test_a_worker_that_is_killed_is_noticed_though_a_copy_of_it_has_its_connection(self, address: str, puppets: Any) -> None:
+        with self.announce(address) as shared:
+            worker = puppets()
+            worker.ask("attach", address=address)
+            worker.ask("enter")
+            copy = worker.ask("copy")
+            try:
+                removal = Later(lambda: shared.revoke(timeout=PATIENCE))
+                until(lambda: shared.state == "draining")
+                worker.kill()
+                assert removal.result().state == "drained"
+            finally:
+                os.kill(copy, signal.SIGKILL)
+
     def test_who_is_attached_denies_when_the_owner_is_killed(self, address: str, puppets: Any) -> None:
         owner, worker = puppets(), puppets()
         owner.ask("announce", address=address)

@@ -160,11 +160,14 @@ class Talk:
             raise Lost(errno.ENOTCONN, f"the session at {self._dsn.shown} is over")
         return self._pgconn
 
-    def execute(self, sql: str, *values: Value, until: float | None) -> list[Row]:
-        """Run one statement, and return its rows. Raises `Refused`; `Lost`, also where there is no answer until then."""
+    def execute(self, sql: str, *values: Value, until: float | None, also: Iterable[int] = ()) -> list[Row]:
+        """Run one statement, and return its rows. Raises `Refused`; `Lost`, also where there is no answer until then.
+
+        Given up, as `cancel()` does, as soon as one of the descriptors in `also` is readable.
+        """
         try:
             self.pgconn.send_query_params(sql.encode(), [None if value is None else str(value).encode() for value in values])
-            return self._results(until)
+            return self._results(until, list(also))
         except psycopg.Error as error:
             raise self._lost(error) from None
 
@@ -172,17 +175,19 @@ class Talk:
         """Run several statements as one transaction."""
         try:
             self.pgconn.send_query(sql.encode())
-            self._results(until)
+            self._results(until, [])
         except psycopg.Error as error:
             raise self._lost(error) from None
 
-    def _results(self, until: float | None) -> list[Row]:
+    def _results(self, until: float | None, also: list[int]) -> list[Row]:
         pgconn, rows, refused = self.pgconn, list["Row"](), None
         while True:
             while (unsent := pgconn.flush()) or pgconn.is_busy():
                 if until is not None and clock() >= until:
                     raise Lost(errno.ETIMEDOUT, f"the lease has run out: {self._dsn.shown} has not answered in time")
-                self._listen(until, bool(unsent))
+                if self._listen(until, bool(unsent), also):
+                    also.clear()
+                    self.cancel()
             result = pgconn.get_result()
             if result is None:
                 break
@@ -210,22 +215,26 @@ class Talk:
         except psycopg.Error as error:
             raise self._lost(error) from None
 
-    def _listen(self, until: float | None, unsent: bool, also: Iterable[int] = ()) -> None:
-        self._sleep(until, select.POLLIN | (select.POLLOUT if unsent else 0), also)
+    def _listen(self, until: float | None, unsent: bool, also: Iterable[int] = ()) -> bool:
+        """Returns whether one of these is readable."""
+        others = self._sleep(until, select.POLLIN | (select.POLLOUT if unsent else 0), also)
         pgconn = self.pgconn
         pgconn.consume_input()
         while (notification := pgconn.notifies()) is not None:
             self.heard.append(notification.extra.decode("utf-8", "replace"))
+        return others
 
-    def _sleep(self, until: float | None, events: int, also: Iterable[int] = ()) -> None:
+    def _sleep(self, until: float | None, events: int, also: Iterable[int] = ()) -> bool:
         poll = select.poll()
         poll.register(self.pgconn.socket, events)
         for fd in (self._wake.fd, *also):
             poll.register(fd, select.POLLIN)
         left = None if until is None else max(until - clock(), 0) * 1000
-        if self._wake.fd in dict(poll.poll(left)):
+        ready = dict(poll.poll(left))
+        if self._wake.fd in ready:
             self._wake.heard()
             self._woken()
+        return any(fd in ready for fd in also)
 
     def _lost(self, why: object) -> Lost:
         said = self._said or str(why).strip()

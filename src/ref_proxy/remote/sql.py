@@ -112,6 +112,8 @@ FORGET = "delete from ref_proxy.holder where id = any($1::bigint[])"
 FORGET_ALL = "delete from ref_proxy.holder where epoch = $1"
 CUT_OFF = f"select pg_terminate_backend(h.session) from ref_proxy.holder h where h.epoch = $1 and not h.denied and {HELD}"
 
+END = f"select pg_terminate_backend(h.session) from ref_proxy.holder h where h.id = any($1::bigint[]) and {HELD}"
+
 # ---- A holder ----
 
 FIND = f"""

@@ -143,15 +143,34 @@ class Vigil:
             self.talk.cancel()
 
     def _wait_for_lock(self) -> None:
-        self._waiting = True
-        try:
-            if not self._fenced:
-                self.talk.execute(sql.WAIT, sql.key("epoch", self._epoch), until=None)  # [WAIT]
-        except Refused as error:
-            if error.code != CANCELLED:
-                raise
-        finally:
-            self._waiting = False
+        """Until nobody's session holds it. That of a dead process may live on, where a copy of the process has its connection."""
+        while not self._fenced:
+            watched = self._alive()
+            self._waiting = True
+            try:
+                self.talk.execute(sql.WAIT, sql.key("epoch", self._epoch), until=None, also=watched)  # [WAIT]
+                return
+            except Refused as error:
+                if error.code != CANCELLED:
+                    raise
+            finally:
+                self._waiting = False
+
+    def _alive(self) -> list[int]:
+        """What becomes readable when a holder on this host ends. The sessions of those that have are ended."""
+        alive, dead = list[int](), list[int]()
+        for row in self._execute(sql.LEFT_BEHIND, self._epoch):
+            which, identity = _who(row)
+            if self._dead(which, identity):
+                dead.append(which)
+            elif (watched := self._watched.get(which)) is not None and watched.fd is not None:
+                alive.append(watched.fd)
+        if dead:
+            try:
+                self._execute(sql.END, "{" + ",".join(map(str, dead)) + "}")
+            except Refused as error:  # another role's
+                report.logger().warning("%r: the sessions of dead processes could not be ended: %s", self._name, error)
+        return alive
 
     def _judge(self) -> None:
         cut_off = False
@@ -178,11 +197,11 @@ class Vigil:
 
     def _settled(self, row: Row) -> bool:
         """Whether this holder need not be waited for any more: it is dead, or cut off, or its lease is over."""
-        number, host, pid, boot, space, started, process, lease, denied, told = row
-        which = int(number or 0)
+        _, host, pid, _, _, _, process, lease, denied, told = row
+        which, identity = _who(row)
         if which in self.cut:
             return True
-        if self._dead(which, Identity(host or "", int(pid or 0), boot or "", space or "", started or "")):
+        if self._dead(which, identity):
             self._execute(sql.FORGET, f"{{{which}}}")
         else:
             until = self._until.setdefault(which, clock() + float(lease or 0))
@@ -199,6 +218,11 @@ class Vigil:
             return False
         watched = self._watched.get(which) or self._watched.setdefault(which, Watched(identity))
         return watched.ended()
+
+
+def _who(row: Row) -> tuple[int, Identity]:
+    number, host, pid, boot, space, started, *_ = row
+    return int(number or 0), Identity(host or "", int(pid or 0), boot or "", space or "", started or "")
 
 
 def said(text: str | None) -> Report:

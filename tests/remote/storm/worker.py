@@ -141,7 +141,7 @@ class Worker:
             self._slot.add("forked")
             if os.fork() == 0:
                 self._child(proxy)
-        elif chance < 0.010 and not self._place.leases:  # to a server it is who it was a copy of, for as long as it lives
+        elif chance < 0.010:
             self._copy()
         elif chance < 0.012:
             self._cut(handle, proxy)
