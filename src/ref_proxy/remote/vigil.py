@@ -60,7 +60,11 @@ class Vigil:
         mine = Claim()
         if self._server.open and self._claims.setdefault("start", mine) is mine:
             _vigils[self] = None
-            self._wake = Wake()
+            try:
+                self._wake = Wake()
+            except BaseException:  # no descriptor is left: the next one tries again
+                del self._claims["start"]
+                raise
             start(self._run)
 
     def recall(self, execute: Callable[..., object]) -> None:
@@ -100,7 +104,7 @@ class Vigil:
             while not self.over and not self._ended:
                 try:
                     self._attempt(self._wake)
-                except ConnectionError as error:
+                except Exception as error:  # whatever it was: nobody else would go on with it
                     if isinstance(error, Refused) and error.code == CANCELLED:
                         continue
                     if not told and not self._ended:
@@ -108,8 +112,6 @@ class Vigil:
                         report.logger().warning("%r: the removal goes on when the server does: %s", self._name, error)
                     self._bell.wait(lambda: self._ended, monotonic() + pause)  # nothing would tell of its return
                     pause = min(2 * pause, SLOWEST)
-        except Exception:
-            report.logger().exception("%r: the wait for its holders has failed", self._name)
         finally:
             for watched in self._watched.values():
                 watched.close()
