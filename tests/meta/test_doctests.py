@@ -19,6 +19,12 @@ PAGES = [page for page in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md") if
 PAGES += [page.relative_to(ROOT).as_posix() for page in sorted((ROOT / "docs").rglob("*.md"))]
 
 
+@pytest.fixture(autouse=True)
+def names_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they announce is announced in another place: another run may be at it."""
+    monkeypatch.setenv("REF_PROXY_DIR", str(tmp_path))
+
+
 def run(tests: list[doctest.DocTest]) -> int:
     """Run the examples, and return how many there were. None of them need be as long as to revoke what it made."""
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)

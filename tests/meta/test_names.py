@@ -52,11 +52,15 @@ CLASSES = [*FACE, srcu.Domain, remote.Shared, remote.Handle, remote.Recall]
 
 
 def modules() -> list[ModuleType]:
-    return [ref_proxy] + [
-        importlib.import_module(found.name)
-        for found in pkgutil.walk_packages(ref_proxy.__path__, "ref_proxy.")
-        if not found.name.endswith(("__main__", "._core"))
-    ]
+    found = [ref_proxy]
+    for each in pkgutil.walk_packages(ref_proxy.__path__, "ref_proxy."):
+        if not each.name.endswith(("__main__", "._core")):
+            try:
+                found.append(importlib.import_module(each.name))
+            except ImportError as missing:  # of an extra that is not there
+                if "libpq" not in str(missing):
+                    raise
+    return found
 
 
 def is_attribute(cls: type, name: str) -> bool:
