@@ -275,6 +275,8 @@ class TestProcesses:
                 warnings.simplefilter("ignore", DeprecationWarning)
                 child = os.fork()
             if child == 0:
+                with shared.proxy().try_access() as resource:
+                    os.write(writer, f"{resource}; ".encode())
                 try:
                     shared.revoke(timeout=0)
                 except RuntimeError as error:
@@ -283,7 +285,9 @@ class TestProcesses:
             os.waitpid(child, 0)
             os.close(writer)
             with os.fdopen(reader) as told:
-                assert f"is process {os.getpid()}'s, which announced it" in told.read()
+                words = told.read()
+            assert words.startswith("None; "), "nobody would wait for what it does with it"
+            assert f"is process {os.getpid()}'s, which announced it" in words
             assert shared.state == "live"
 
     def test_what_has_become_another_program_counts_until_that_ends(self, address: str, puppets: Callable[..., Puppet]) -> None:

@@ -7,6 +7,7 @@ import os
 import warnings
 from _thread import allocate_lock
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from weakref import WeakSet
 
 from .. import report
 from ..provider import STALL_AFTER, Provider, refuse_deadlock, refuse_own_task
@@ -30,6 +31,8 @@ __all__ = ["Shared", "announce"]
 T = TypeVar("T")
 R = TypeVar("R")
 MOST_INFO = 32 * 1024  # bytes
+
+_sharings: WeakSet[_Sharing[Any]] = WeakSet()
 
 
 def announce(
@@ -108,6 +111,7 @@ class _Sharing(Generic[T]):
             self.provider._disown()
             raise
         self.final: Recall[T] = Recall(self.provider.name, self.provider._removal, self.announcements, stall_after)
+        _sharings.add(self)
 
     @property
     def current(self) -> Announcement:
@@ -167,6 +171,11 @@ class _Sharing(Generic[T]):
         if os.getpid() != self.pid:
             raise RuntimeError(f"{self.provider.name!r} is process {self.pid}'s, which announced it: only that one can remove it")
 
+    def after_fork(self) -> None:
+        """In a forked child, of which nobody knows: what it has inherited is denied, and not released."""
+        self.provider._cell.deny()
+        self.provider._removal._interrupt = self.provider._removal._release = None
+
     def dropped(self) -> None:
         """Nobody can remove it any more, so this does, in a thread of its own."""
         try:
@@ -185,9 +194,9 @@ class Shared(Generic[T]):
     opened, and acknowledges; when all have, the owner's own release runs. A process that is killed counts as gone as soon as the
     kernel, or the server, says so; one that is merely silent is waited for, or cut off.
 
-    Guarantees: S2 to S9, S11, S18, S19. Threads: any method from any thread. Fork: it stays the parent's; the child has no part
-    in it. Dropped while live, it warns (`ResourceWarning`), and is removed in a thread of its own. The end of the process,
-    however it comes, denies it to all others. Source: none; it is the recall of a lease (Gray and Cheriton, 1989; the
+    Guarantees: S2 to S9, S11, S18, S19. Threads: any method from any thread. Fork: it stays the parent's; in the
+    child, of which nobody knows, it is denied. Dropped while live, it warns (`ResourceWarning`), and is removed in a thread of
+    its own. The end of the process, however it comes, denies it to all others. Source: none; it is the recall of a lease (Gray and Cheriton, 1989; the
     delegations of NFSv4).
 
     >>> from ref_proxy import remote
@@ -346,6 +355,16 @@ class Shared(Generic[T]):
 
 
 Shared.__module__ = "ref_proxy.remote"
+
+
+def _after_fork() -> None:
+    for sharing in list(_sharings):
+        sharing.after_fork()
+    _sharings.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _checked(info: Mapping[str, Any] | None) -> dict[str, Any]:
