@@ -194,10 +194,10 @@ class Shared(Generic[T]):
     opened, and acknowledges; when all have, the owner's own release runs. A process that is killed counts as gone as soon as the
     kernel, or the server, says so; one that is merely silent is waited for, or cut off.
 
-    Guarantees: S2 to S9, S11, S18, S19. Threads: any method from any thread. Fork: it stays the parent's; in the
-    child, of which nobody knows, it is denied. Dropped while live, it warns (`ResourceWarning`), and is removed in a thread of
-    its own. The end of the process, however it comes, denies it to all others. Source: none; it is the recall of a lease (Gray and Cheriton, 1989; the
-    delegations of NFSv4).
+    Guarantees: S2 to S9, S11, S18, S19. Threads: any method from any thread. Fork: it stays the parent's; in the child, of which
+    nobody knows, it is denied. Dropped while live, it warns (`ResourceWarning`), and is removed in a thread of its own. The end
+    of the process, however it comes, denies it to all others. Source: none; it is the recall of a lease (Gray and Cheriton, 1989;
+    the delegations of NFSv4).
 
     >>> from ref_proxy import remote
     >>> with remote.announce("unix:doctest-shared", ["a resource"]) as shared:
