@@ -399,16 +399,21 @@ def test_ctrl_c_in_a_replacement_hides_no_holder_from_the_removal(
     shared = remote.announce(patient_address, ["owned"])
     worker = puppets()
 
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
     def strike() -> None:
         until(lambda: server.rows("select count(*) from pg_stat_activity where wait_event_type = 'Lock'") == [(1,)])
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)  # SIGINT may be ignored by whoever started this
 
+    old = signal.signal(signal.SIGUSR1, interrupt)
     with psycopg.connect(server.uri()) as busy:
         busy.execute("select from ref_proxy.announced where epoch = %s for update", [shared.epoch])
         striking = Later(strike)
         with pytest.raises(KeyboardInterrupt):
             shared.replace(["new"])
         striking.result()
+    signal.signal(signal.SIGUSR1, old)
     until(lambda: server.rows("select epoch from ref_proxy.announced where epoch > %s", shared.epoch) != [])
     assert worker.ask("attach", address=patient_address)["epoch"] > shared.epoch
     worker.ask("enter")
