@@ -223,7 +223,7 @@ def noticed(folder: Path, script: str, phrases: list[str]) -> None:
 @pytest.mark.parametrize(
     ("fault", "phrases"),
     [
-        ("without_draining", ["segments released while somebody was inside", "stopped workers that no outcome named"]),
+        ("without_draining", ["segments released while somebody was inside"]),
         ("without_naming", ["stopped workers that no outcome named"]),
         ("without_patience", ["removals that timed out", "it ended early: "]),
         ("without_revoking", ["workers that never came back", "segments or sockets left behind"]),
