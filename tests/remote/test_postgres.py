@@ -399,12 +399,17 @@ def test_ctrl_c_in_a_replacement_hides_no_holder_from_the_removal(
     shared = remote.announce(patient_address, ["owned"])
     worker = puppets()
 
+    heard = threading.Event()
+
     def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+        if not heard.is_set():
+            heard.set()
+            raise KeyboardInterrupt
 
     def strike() -> None:
         until(lambda: server.rows("select count(*) from pg_stat_activity where wait_event_type = 'Lock'") == [(1,)])
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)  # SIGINT may be ignored by whoever started this
+        while not heard.wait(0.01):  # one that comes in the instant before a wait does not end it
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)  # SIGINT may be ignored by who started this
 
     old = signal.signal(signal.SIGUSR1, interrupt)
     with psycopg.connect(server.uri()) as busy:
