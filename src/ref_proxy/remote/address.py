@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .backend import Backend
 
-__all__ = ["check_name", "find", "shown", "split"]
+__all__ = ["NAME", "check_name", "find", "shown", "split"]
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PASSWORD = re.compile(r"(?<=://)([^:/@?#]*):[^@/?#]*(?=@)|([?&](?:ssl)?password=)[^&#]*")
 
 
@@ -50,6 +50,6 @@ def shown(address: str) -> str:
 
 def check_name(address: str, name: str) -> str | None:
     """The name, if it is a good one; None for none. Raises `ValueError`."""
-    if name and not _NAME.fullmatch(name):
+    if name and not NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no name: 1 to 64 letters, digits, and '._-', beginning with none of those")
     return name or None

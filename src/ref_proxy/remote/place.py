@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import socket
 import stat
 import tempfile
 import time
 from pathlib import Path
 
+from .address import NAME
 from .peers import Peer
 from .records import NotAnnounced
 
 __all__ = ["Place", "names"]
 
 LONGEST = 103  # bytes of a socket's path, on macOS; Linux has 107
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 _mine: dict[str, object] = {}  # the paths that this process has locked: to the system a lock is the process's, not the place's
 
@@ -37,7 +36,7 @@ def names() -> list[str]:
         found = sorted(_directory().iterdir())
     except FileNotFoundError:
         return []
-    return [path.name for path in found if _NAME.fullmatch(path.name) and path.is_socket()]
+    return [path.name for path in found if NAME.fullmatch(path.name) and path.is_socket()]
 
 
 class Place:

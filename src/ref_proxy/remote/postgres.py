@@ -21,7 +21,6 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Literal
 
 from .. import report
-from ..errors import RevokeDeadlock, RevokeTimeout
 from ..waiting import Claim, start
 from . import dsn as dsns
 from . import libpq, sql, wire
@@ -167,11 +166,7 @@ class _Desk(Member):
         try:
             return {"outcome": wire.plain(self._landlord.asked(timeout, fence_after))}
         except Exception as error:
-            return {
-                "error": type(error).__name__,
-                "message": str(error),
-                "holders": [wire.plain(holder) for holder in getattr(error, "holders", ())],
-            }
+            return wire.failure(error)
 
     def lost(self, reason: str) -> None:
         self._landlord.lost(reason)
@@ -405,11 +400,7 @@ def _outcome(answer: dict[str, Any]) -> Outcome:
     """What the owner has answered."""
     if "outcome" in answer:
         return wire.as_outcome(answer["outcome"])
-    message, kind = str(answer.get("message")), answer.get("error")
-    if kind == "RevokeTimeout":
-        raise RevokeTimeout(message, holders=[wire.as_holder(each) for each in answer.get("holders", ())])
-    kinds: dict[Any, type[Exception]] = {"RevokeDeadlock": RevokeDeadlock, "ValueError": ValueError}
-    raise kinds.get(kind, RuntimeError)(message)
+    raise wire.raised(answer)
 
 
 def _seconds(cell: str | None) -> float | None:

@@ -26,7 +26,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from .. import report
-from ..errors import RevokeDeadlock, RevokeTimeout
 from ..waiting import Bell, start
 from . import wire
 from .backend import Announcement, Backend, Registration
@@ -402,8 +401,7 @@ class _Desk:
         try:
             answer = job()
         except Exception as error:
-            holders = [wire.plain(holder) for holder in getattr(error, "holders", ())]
-            answer = {"kind": "failed", "error": type(error).__name__, "message": str(error), "holders": holders}
+            answer = {"kind": "failed", **wire.failure(error)}
         hub().post(lambda: link.close(version=wire.VERSION, **answer))
 
     def close(self) -> None:
@@ -519,12 +517,7 @@ class Unix(Backend):
         link.abandon()
         if answer["do"] == "outcome":
             return wire.as_outcome(answer["outcome"])
-        holders = [wire.as_holder(each) for each in answer.get("holders", ())]
-        message, error = str(answer.get("message")), answer.get("error")
-        if error == "RevokeTimeout":
-            raise RevokeTimeout(message, holders=holders)
-        kinds: dict[Any, type[Exception]] = {"RevokeDeadlock": RevokeDeadlock, "ValueError": ValueError}
-        raise kinds.get(error, RuntimeError)(message)
+        raise wire.raised(answer)
 
 
 def _ask(

@@ -5,12 +5,25 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, cast
 
+from ..errors import RevokeDeadlock, RevokeTimeout
 from .records import Holder, Outcome, ProtocolError, Report, Survey
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["MOST_ASKED", "MOST_TOLD", "VERSION", "Lines", "as_holder", "as_outcome", "as_survey", "encode", "plain"]
+__all__ = [
+    "MOST_ASKED",
+    "MOST_TOLD",
+    "VERSION",
+    "Lines",
+    "as_holder",
+    "as_outcome",
+    "as_survey",
+    "encode",
+    "failure",
+    "plain",
+    "raised",
+]
 
 VERSION = 1
 MOST_ASKED = 64 * 1024  # bytes a message, of what comes to an owner
@@ -98,6 +111,21 @@ def as_outcome(fields: dict[str, Any]) -> Outcome:
     """What `plain()` made of an outcome."""
     made: Outcome = _record(Outcome, fields, holders=_holders)
     return made
+
+
+def failure(error: Exception) -> dict[str, Any]:
+    """What a removal that somebody else asked for has raised."""
+    holders = [plain(holder) for holder in getattr(error, "holders", ())]
+    return {"error": type(error).__name__, "message": str(error), "holders": holders}
+
+
+def raised(fields: dict[str, Any]) -> Exception:
+    """What `failure()` was made of, for the one who asked to raise."""
+    kind, message = fields.get("error"), str(fields.get("message"))
+    if kind == "RevokeTimeout":
+        return RevokeTimeout(message, holders=[as_holder(each) for each in fields.get("holders", ())])
+    kinds: dict[Any, type[Exception]] = {"RevokeDeadlock": RevokeDeadlock, "ValueError": ValueError}
+    return kinds.get(kind, RuntimeError)(message)
 
 
 def as_survey(fields: dict[str, Any]) -> Survey:

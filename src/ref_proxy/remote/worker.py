@@ -75,13 +75,8 @@ def attach(
     """
     check_timeout(patience)
     if not callable(open):
-        raise TypeError(f"open must be callable with the owner's info, not {builtin(open)}")
+        raise TypeError(f"open must be callable with the owner's info, not {type(open).__name__}")
     return Handle(_Attachment(address, open, release, interrupt, name, patience, stall_after))
-
-
-def builtin(thing: object) -> str:
-    """The name of its type."""
-    return type(thing).__name__
 
 
 def removals_here(address: str) -> list[Revocation[Any]]:
