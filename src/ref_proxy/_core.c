@@ -32,6 +32,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "include/ref_proxy.h"
 
@@ -61,13 +62,15 @@
 #ifdef Py_GIL_DISABLED
 #include <sched.h>
 #include <stdatomic.h>
-#include <time.h>
 enum { STRIPES = 64 }; /* a power of two; threads are numbered one by one, so up to this many run without meeting */
 #define ATOMIC(type) _Atomic(type)
 #define load(p) atomic_load_explicit((p), memory_order_acquire)
 #define store(p, value) atomic_store_explicit((p), (value), memory_order_release)
 #define add(p, n) ((void)atomic_fetch_add_explicit((p), (n), memory_order_relaxed))
 #define drop_is_last(p) (atomic_fetch_sub_explicit((p), 1, memory_order_acq_rel) == 1)
+
+#define swap_if(p, was, value) \
+    atomic_compare_exchange_strong_explicit((p), &(was), (value), memory_order_acq_rel, memory_order_acquire)
 
 /* A lock is held for a few loads and stores (6), and nearly always taken by the same thread: so one atomic operation takes it,
  * and giving it back is a plain store, half of what a PyMutex costs. A waiter that stays unlucky sleeps, so that a holder of
@@ -101,7 +104,44 @@ typedef char Lock;
 #define store(p, value) ((void)(*(p) = (value)))
 #define add(p, n) ((void)(*(p) += (n)))
 #define drop_is_last(p) (--*(p) == 0)
+#define swap_if(p, was, value) (*(p) == (was) && (*(p) = (value), true))
 #define is_own(object) true
+#endif
+
+/* Nanoseconds that go on while the machine sleeps, where the system counts those, as `clock.py` has them. Reading them takes half as
+ * long as an access. The tick takes a fifth of that: it is another one every 10 ms at least, whenever any thread runs. */
+#if defined(CLOCK_BOOTTIME) && defined(CLOCK_MONOTONIC_COARSE)
+static inline int64_t nanoseconds(struct timespec moment) { return (int64_t)moment.tv_sec * 1000000000 + moment.tv_nsec; }
+
+static int64_t boottime(void) {
+    struct timespec now;
+    (void)clock_gettime(CLOCK_BOOTTIME, &now);
+    return nanoseconds(now);
+}
+
+static inline int64_t tick(void) {
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return nanoseconds(now);
+}
+
+static int64_t longest_tick(void) {
+    struct timespec length;
+    (void)clock_getres(CLOCK_MONOTONIC_COARSE, &length);
+    return nanoseconds(length);
+}
+#else
+static int64_t boottime(void) {
+#if PY_VERSION_HEX < 0x030D0000
+    return _PyTime_GetMonotonicClock();
+#else
+    PyTime_t now = 0;
+    (void)PyTime_MonotonicRaw(&now);
+    return now;
+#endif
+}
+#define tick() boottime()
+#define longest_tick() 0
 #endif
 
 /* From 3.12 on the interpreter knows a way round `__getattr__` for methods, and from 3.14 on without the GIL too, for those that it
@@ -174,6 +214,8 @@ struct Publication {
     Publication *newer;  /* in the cell's list of retired ones */
 };
 
+enum { LAPSED = -1 }; /* a lease */
+
 struct Cell {
     PyObject_HEAD
     State *state;
@@ -183,9 +225,11 @@ struct Cell {
     Publication *oldest;           /* retired and not complete, in order */
     unsigned long long number;     /* of the newest publication */
     Lock publishing;               /* guards the four above; `current` is read without it */
-    bool slow;                     /* accesses to it go the slow way: it is traced, or has a gate, or core_at_exit() has run */
+    bool slow;                     /* accesses to it go the slow way: traced, with a gate or a lease, or core_at_exit() has run */
     bool traced;                   /* for debugging: accesses to it are told of; constant */
     Py_buffer *gate;               /* NULL: none; constant from before its first proxy on: see cell_watch() */
+    ATOMIC(int64_t) until;         /* of boottime(), when the lease is over; 0: there is none; LAPSED */
+    ATOMIC(int64_t) looked;        /* the tick() at which it was last seen not to be */
     Cell *next, **previous;        /* in the module's list */
     unsigned long forks;           /* how many after_fork() has been through with this cell */
 #ifdef Py_GIL_DISABLED
@@ -361,7 +405,34 @@ static inline bool gate_is_closed(Cell *cell) {
     return cell->gate != NULL && load((const volatile ATOMIC(unsigned char) *)cell->gate->buf) != 0;
 }
 
-static inline bool cell_is_live(Cell *cell) { return load(&cell->current) != NULL && !gate_is_closed(cell); }
+/* Whether the cell's lease is over. Whoever finds that out first ends it for all, [LAPSE]; unless it has been renewed meanwhile,
+ * [RENEW]: of the two one exchange alone succeeds, so nobody is granted what was refused before. */
+static bool lease_is_seen_to_be_over(Cell *cell) {
+    for (;;) {
+        int64_t until = load(&cell->until), this_tick = tick(); /* before the clock: what is noted is never later than was seen */
+        if (until == LAPSED)
+            return true;
+        if (boottime() < until) {
+            store(&cell->looked, this_tick);
+            return false;
+        }
+        if (swap_if(&cell->until, until, LAPSED)) /* [LAPSE] */
+            return true;
+    }
+}
+
+/* The clock is read once a tick. That of another thread's look will do: a lease ends one tick early for it. */
+static inline bool lease_is_over(Cell *cell) {
+    int64_t until = load(&cell->until);
+    if (until == 0 || (likely(until != LAPSED) && likely(load(&cell->looked) == tick())))
+        return false;
+    return lease_is_seen_to_be_over(cell);
+}
+
+/* Whether accesses are refused, though nothing was denied (yet). */
+static inline bool cell_is_barred(Cell *cell) { return gate_is_closed(cell) || lease_is_over(cell); }
+
+static inline bool cell_is_live(Cell *cell) { return load(&cell->current) != NULL && !cell_is_barred(cell); }
 
 static inline void record_fill(Record *record, Proxy *proxy, PyThreadState *thread, bool alone) {
     record->thread = thread->id;
@@ -838,11 +909,11 @@ static HOT void section_return(Section *section) {
         Py_DECREF(section);
 }
 
-/* Of a cell that is traced, or whose gate is closed. */
+/* Of a cell that is traced, or barred. */
 COLD static Section *section_open_asking(Proxy *self, Cell *cell) {
     if (cell->traced && !tell_tracer(self, 0))
         return NULL;
-    Section *section = section_open(self, cell, false, gate_is_closed(cell));
+    Section *section = section_open(self, cell, false, cell_is_barred(cell));
     if (cell->traced && section != NULL && section->record.stripe != NULL && !tell_tracer(self, token_of(section))) {
         section_end(section);
         Py_CLEAR(section);
@@ -852,7 +923,7 @@ COLD static Section *section_open_asking(Proxy *self, Cell *cell) {
 
 /* Of one that is not as most are, but may be about to grant it all the same. */
 static Section *section_open_slowly(Proxy *self, Cell *cell, bool lend) {
-    if (unlikely(cell->traced || gate_is_closed(cell)))
+    if (unlikely(cell->traced || cell_is_barred(cell)))
         return section_open_asking(self, cell);
     return section_open(self, cell, lend, false);
 }
@@ -1064,8 +1135,33 @@ static PyObject *cell_watch(Cell *self, PyObject *memory) {
     return NULL;
 }
 
+static PyObject *cell_lease(Cell *self, PyObject *moment) {
+    PyObject *number = PyNumber_Index(moment);
+    if (number == NULL)
+        return NULL;
+    int overflow;
+    long long until = PyLong_AsLongLongAndOverflow(number, &overflow);
+    Py_DECREF(number);
+    if (overflow != 0 || until <= 0)
+        return PyErr_Format(PyExc_ValueError,
+                            "the lease of %R must end at a moment of the clock that counts from boot, above 0 and below 2**63, "
+                            "not %R",
+                            self->name, moment);
+    until = until > longest_tick() ? until - longest_tick() : 1; /* see lease_is_over() */
+    lock(&self->publishing);
+    self->slow = true;
+    unlock(&self->publishing);
+    for (;;) {
+        int64_t before = load(&self->until);
+        if (before == LAPSED)
+            Py_RETURN_FALSE;
+        if (before >= until || swap_if(&self->until, before, until)) /* [RENEW] */
+            Py_RETURN_TRUE;
+    }
+}
+
 static PyObject *cell_publish(Cell *self, PyObject *resource) {
-    if (gate_is_closed(self))
+    if (cell_is_barred(self))
         Py_RETURN_NONE;
     Publication *fresh = publication_new(resource, 0);
     if (fresh == NULL)
@@ -1635,7 +1731,7 @@ static PyObject *core_at_exit(PyObject *module, PyObject *Py_UNUSED(ignored)) {
 static PyObject *record_begin_slowly(Record *record, Proxy *proxy, Cell *cell) {
     if (unlikely(cell->traced) && !tell_tracer(proxy, 0))
         return NULL;
-    PyObject *resource = unlikely(gate_is_closed(cell)) ? NULL : record_begin(record, proxy, cell);
+    PyObject *resource = unlikely(cell_is_barred(cell)) ? NULL : record_begin(record, proxy, cell);
     if (unlikely(cell->traced) && resource != NULL && !tell_tracer(proxy, (long long)(uintptr_t)record)) {
         record_end(record, NULL);
         resource = NULL;
@@ -1844,6 +1940,7 @@ static const char section_detach_doc[] =
 
 static PyMethodDef cell_methods[] = {
     {"watch", (PyCFunction)cell_watch, METH_O, NULL},
+    {"lease", (PyCFunction)cell_lease, METH_O, NULL},
     {"publish", (PyCFunction)cell_publish, METH_O, NULL},
     {"deny", (PyCFunction)cell_deny, METH_NOARGS, NULL},
     {"clear", (PyCFunction)cell_clear, METH_NOARGS, NULL},

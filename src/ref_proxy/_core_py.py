@@ -39,10 +39,12 @@ from __future__ import annotations
 import errno
 import warnings
 from _thread import _local, get_ident
+from operator import index
 from types import GenericAlias, MethodType
 from weakref import WeakSet
 
 from ._typing import final
+from .clock import boottime
 from .errors import Revoked
 
 TYPE_CHECKING = False
@@ -135,6 +137,24 @@ class _Publication:
         return self.next.get("", self) is None
 
 
+class _Lease:
+    """A moment up to which accesses are granted. Of [RENEW] and [LAPSE] one `setdefault` alone decides what comes after it."""
+
+    __slots__ = ("next", "until")
+
+    def __init__(self, until: int) -> None:
+        self.until = until
+        self.next: dict[
+            str, _Lease | None
+        ] = {}  # empty: it runs; else its one item is what it was renewed by, or None: it is over
+
+    def newest(self) -> _Lease:
+        newest = self
+        while (following := newest.next.get("")) is not None:
+            newest = following
+        return newest
+
+
 @final
 class Cell:
     """What a provider and its proxies share.
@@ -145,16 +165,17 @@ class Cell:
     section; Ctrl-C does go on to that one.
     """
 
-    __slots__ = ("__weakref__", "_gate", "_hint", "_name", "_slow", "_traced", "_wake")
+    __slots__ = ("__weakref__", "_gate", "_hint", "_lease", "_name", "_slow", "_traced", "_wake")
     __class_getitem__: classmethod[Any, [Any], GenericAlias] = classmethod(GenericAlias)
     __init_subclass__ = _sealed
     __reduce_ex__ = _uncopied
 
     _name: str
     _wake: Callable[[], object]
-    _slow: bool  # accesses to it have more to ask: it is traced, or has a gate
+    _slow: bool  # accesses to it have more to ask: it is traced, or has a gate or a lease
     _traced: bool
     _gate: memoryview | None
+    _lease: _Lease | None  # the newest one, or one from which it is found
     _hint: _Publication
 
     def __new__(cls, resource: Any, name: str, wake: Callable[[], object], /) -> Self:
@@ -164,7 +185,7 @@ class Cell:
         self._name = name
         self._wake = wake
         self._slow = self._traced = _tracer is not None
-        self._gate = None
+        self._gate = self._lease = None
         self._hint = _Publication(1, resource, None)  # the newest publication, or one from which it is found
         _cells.add(self)
         return self
@@ -201,10 +222,49 @@ class Cell:
             self._gate = view.cast("B")
             self._slow = True
 
+    def lease(self, until: int, /) -> bool:
+        """Refuse every access from a moment on: `until`, in the nanoseconds of `clock.boottime()`. Called again it is put off.
+
+        False, and nothing done, when an access, or whoever asked whether it is live, has found that the moment had come: then it
+        is over for good. A moment that lies before the last one changes nothing. To be called for the first time before the first
+        proxy is made. It is an early denial, as a closed gate is, that needs nobody to be alive.
+        """
+        moment = index(until)
+        if not 0 < moment < 1 << 63:
+            raise ValueError(
+                f"the lease of {self.name!r} must end at a moment of the clock that counts from boot, above 0 and below 2**63, "
+                f"not {until!r}"
+            )
+        fresh = _Lease(moment)
+        if self._lease is None:
+            self._lease = fresh
+            self._slow = True
+            return True
+        while True:
+            self._lease = last = self._lease.newest()
+            if last.until >= moment:
+                return last.next.get("", last) is not None
+            following = last.next.setdefault("", fresh)  # [RENEW]
+            if following is fresh or following is None:
+                return following is fresh
+
     @property
-    def _closed(self) -> bool:
-        """Whether the gate is: one load, without an order; whoever comes to it after the store is refused."""
-        return self._gate is not None and self._gate[0] != 0
+    def _barred(self) -> bool:
+        """Whether accesses are refused, though nothing was denied (yet).
+
+        Of the gate it is one load, without an order; whoever comes to it after the store is refused.
+        """
+        return (self._gate is not None and self._gate[0] != 0) or (self._lease is not None and self._lease_is_over())
+
+    def _lease_is_over(self) -> bool:
+        """Whoever finds that out first ends it for all [LAPSE]; unless it has been renewed meanwhile."""
+        assert self._lease is not None
+        while True:
+            self._lease = last = self._lease.newest()
+            if boottime() < last.until:
+                return False
+            if last.next.setdefault("", None) is None:  # [LAPSE]
+                return True
 
     def _newest(self) -> _Publication:
         newest = self._hint
@@ -228,8 +288,8 @@ class Cell:
 
     @property
     def live(self) -> bool:
-        """Whether a resource is published, and no gate before it closed."""
-        return not self._closed and not self._newest().last
+        """Whether a resource is published, and neither a gate before it closed nor its lease over."""
+        return not self._barred and not self._newest().last
 
     @property
     def number(self) -> int:
@@ -239,9 +299,9 @@ class Cell:
     def publish(self, resource: Any, /) -> tuple[int, Any] | None:
         """Put `resource` in the place of what is published, and return the number and the resource of what was.
 
-        None, and nothing done, when nothing is published any more, or a gate is closed.
+        None, and nothing done, when nothing is published any more, or a gate is closed, or the lease over.
         """
-        if self._closed:
+        if self._barred:
             return None
         while True:
             old = self._newest()
@@ -377,7 +437,7 @@ class Proxy:
             tracer = _tracer if cell._traced else None
             if tracer is not None:
                 tracer(self, 0)
-            if cell._closed:
+            if cell._barred:
                 return section
         while True:
             publication = cell._hint  # [LOAD]

@@ -16,6 +16,7 @@ PACKAGE = ROOT / "src" / "ref_proxy"
 # A package stands on one floor, and its modules may import each other.
 FLOORS = {
     "_typing": 0,
+    "clock": 0,
     "errors": 0,
     "stacks": 0,
     "_core": 1,

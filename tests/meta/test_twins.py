@@ -297,6 +297,16 @@ def a_gate(twin: ModuleType) -> Any:
     return [*seen, cell.deny(), section.end(), cell.drained(0, 1), woken]
 
 
+def a_lease(twin: ModuleType) -> Any:
+    cell, proxy, woken = made(twin)
+    seen: list[Any] = [told(cell.lease, moment) for moment in (None, "1", 1.0, 0, -1, 1 << 63)]
+    seen += [kind(cell.lease), cell.lease(1 << 62), cell.lease(7), cell.live, told(proxy.access().end), cell.lease((1 << 63) - 1)]
+    cell, proxy, woken = made(twin)
+    seen += [cell.lease(7), cell.lease(9), told(proxy.access), cell.lease(1 << 62), cell.lease(7), proxy.try_access().resource]
+    seen += [proxy.revoked, cell.live, repr(proxy), repr(cell), told(cell.publish, "second"), cell.number, woken]
+    return [*seen, cell.drained(0, 1), cell.deny(), cell.drained(0, 1), cell.lease(1 << 62), woken]
+
+
 def generics(twin: ModuleType) -> Any:
     return [repr(getattr(twin, cls)[int]).replace("_core_py", "_core") for cls in CLASSES]
 
@@ -387,7 +397,16 @@ def what_goes_on(twin: ModuleType) -> Any:
 
 SCENES = [guarded_calls, what_goes_on]
 SCENES += [a_life, a_refusal, an_ended_section, a_closed_proxy, who_is_inside, a_dropped_section, wrong_arguments, copies]
-SCENES += [a_traced_cell, a_tracer_that_revokes, a_tracer_that_fails, a_gate, generics, what_can_be_referred_to_weakly, a_fork]
+SCENES += [
+    a_traced_cell,
+    a_tracer_that_revokes,
+    a_tracer_that_fails,
+    a_gate,
+    a_lease,
+    generics,
+    what_can_be_referred_to_weakly,
+    a_fork,
+]
 
 
 @pytest.mark.parametrize("scene", SCENES)

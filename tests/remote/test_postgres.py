@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,11 +29,14 @@ if TYPE_CHECKING:
 
 pytest.importorskip("psycopg", reason="needs psycopg, and libpq", exc_type=ImportError)
 
+from ref_proxy.clock import boottime
 from ref_proxy.remote import sql
+from ref_proxy.remote.libpq import Talk
 from ref_proxy.remote.session import Session
 
 pytestmark = one_twin
 LEASE = 1.5  # seconds
+TICKS = 20_000_000  # nanoseconds: a lease is called over a little early
 FOREVER = 600  # seconds of a lease that is not to be what ends a test
 OURS = "select count(*) from pg_stat_activity where application_name like 'ref_proxy%%' or state like 'idle in%%'"
 LOCKS = "select count(*) from pg_locks where locktype = 'advisory'"
@@ -93,7 +97,7 @@ def opened(info: Any) -> list[Any]:
 
 
 class TestConformance(Conformance):
-    denied_when_stopped = False
+    pass
 
 
 # ---- None slips in between ----
@@ -252,6 +256,77 @@ def test_the_end_of_a_workers_program_is_an_acknowledgement(server: PostgresServ
         subprocess.run([sys.executable, "-c", program], check=True, timeout=PATIENCE, capture_output=True)
         assert time.monotonic() - began < 5, "it was waited for in vain"
         assert server.rows("select count(*) from ref_proxy.holder where epoch = %s", shared.epoch) == [(0,)]
+
+
+# ---- A lease ends by itself ----
+
+
+@contextmanager
+def held_up(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[None]:
+    """The threads of the sessions with that application name do not run: they sleep, and do not wake up."""
+    go_on, pause = threading.Event(), Talk.pause
+
+    def paused(talk: Talk, *how: Any) -> None:
+        if f"application_name={name}" in talk._dsn.conninfo:
+            assert go_on.wait(PATIENCE)
+        pause(talk, *how)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Talk, "pause", paused)
+        try:
+            yield
+        finally:
+            go_on.set()
+
+
+def last_granted(proxy: Any) -> int:
+    """When the last access began that was granted, in `boottime()`: it is tried until it is refused."""
+    last = 0
+    while True:
+        begun = boottime()
+        with proxy.try_access() as resource:
+            if resource is None:
+                return last
+        last = begun
+
+
+def test_a_holder_is_refused_from_the_end_of_its_lease_on_though_its_session_does_not_run(
+    server: PostgresServer, patient_address: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with remote.announce(patient_address, ["owned"]) as shared:
+        released = threading.Event()
+        with held_up(monkeypatch, "stuck"):
+            address = f"{server.uri(lease=LEASE, application_name='stuck')}#{name}"
+            handle = remote.attach(address, open=opened, release=lambda _: released.set())
+            until = handle._attachment.stay.until
+            assert 0 < last_granted(handle.proxy()) < until < boottime() + TICKS
+            assert handle.reason == "", "nobody has heard anything yet"
+        assert released.wait(PATIENCE)
+        assert "lease" in handle.reason
+        assert shared.state == "live"
+
+
+def test_an_owner_is_refused_from_the_end_of_its_lease_on_though_its_session_does_not_run(
+    server: PostgresServer, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with held_up(monkeypatch, "stuck"):
+        begun = boottime()
+        shared = remote.announce(f"{server.uri(lease=LEASE, application_name='stuck')}#{name}", ["owned"])
+        assert last_granted(shared.proxy()) > 0
+        assert boottime() + TICKS > begun + LEASE * 1e9
+    until(lambda: "its name is lost" in caplog.text)
+    caplog.clear()
+    assert shared.revoke(timeout=PATIENCE).state == "drained"
+
+
+def test_a_lease_is_renewed_for_as_long_as_the_server_answers(server: PostgresServer, name: str) -> None:
+    address = f"{server.uri(lease=0.5)}#{name}"
+    with remote.announce(address, ["owned"]) as shared, remote.attach(address, open=opened) as handle:
+        proxies, first = (shared.proxy(), handle.proxy()), handle._attachment.stay.until
+        while boottime() < first + 2 * 10**9:
+            for proxy in proxies:
+                proxy.access().end()
+            time.sleep(0.005)  # the session's thread is to run, too
 
 
 # ---- A server that goes ----
@@ -501,6 +576,7 @@ def test_the_owners_role_need_not_be_allowed_to_end_sessions(server: PostgresSer
         ("postgresql://h/d?lease=0", "lease=0"),
         ("postgresql://h/d?lease=soon", "lease=soon"),
         ("postgresql://h/d?lease=nan", "lease=nan"),
+        ("postgresql://h/d?lease=1000001", "lease=1000001 .* at most 1000000"),
         ("postgresql://h/d?nonsense=1", "nonsense"),
         ("postgresql://u:s3cret%zz@h/d", "no address of a PostgreSQL server"),
     ],

@@ -16,6 +16,7 @@ import pytest
 
 from ref_proxy import BACKEND, Provider, Revoked, RevokeDeadlock, RevokeTimeout, _core_py, dump, guarded, report
 from ref_proxy._backend import trace
+from ref_proxy.clock import boottime
 from ref_proxy.srcu import Domain
 from tests import building
 from tests.support import PATIENCE, SLOWNESS, Call, Resource, in_child, sleeps_in_call_on, until
@@ -137,6 +138,18 @@ def test_an_access_is_refused_as_soon_as_a_gate_is_closed_and_an_open_section_go
     removal = Call(provider.revoke).assert_waits()
     held.end()
     assert removal.result() is True
+
+
+def test_an_access_is_refused_as_soon_as_a_lease_is_over(c, provider, proxy):
+    provider._cell.lease(boottime() + 3600 * 10**9)
+    assert c.access(proxy, lambda lent: lent.name) == "resource"
+    late = Provider("resource", name="line")
+    late._cell.lease(1)
+    with pytest.raises(Revoked):
+        c.access(late.proxy(), pytest.fail)
+    assert c.try_access(late.proxy(), pytest.fail) == "gone"
+    assert late._cell.lease(boottime() + 3600 * 10**9) is False
+    late.revoke()
 
 
 def test_an_exception_in_the_section_ends_it_and_comes_out(c, provider, proxy):

@@ -13,15 +13,14 @@ import weakref
 from array import array
 from ctypes import c_ubyte
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-import ref_proxy
 from ref_proxy import BACKEND, Provider, Revoked, _backend, aio, guarded, report
 from ref_proxy._backend import trace
 from tests import building
+from tests.spec.barred import changed, named, ways_through
 from tests.support import PATIENCE, Call, Holder, Resource, in_child
 
 REFUSED = "was refused: the resource is revoked; drop this proxy and get one from the next provider"
@@ -357,77 +356,41 @@ def test_wrong_calls_are_refused(provider, arguments):
 # That the tests above would notice
 
 
-def ways_through(twin: Any) -> list[str]:
-    """What is granted, or said, as if the gate that a cell watches were not closed."""
-    through = []
-    for traced in (False, True):
-        twin.trace((lambda *_: None) if traced else None)
-        gate = bytearray(1)
-        cell = twin.Cell("resource", "line", int)
-        cell.watch(gate)
-        proxy = twin.Proxy(cell)
-        call = twin.Method(None, len, print)
-        on_it = type("guarded", (twin.Handle,), {"size": call})(proxy)
-        gate[0] = 1
-        kind = "traced " if traced else ""
-        for way, access in (("access", proxy.access), ("guarded call", on_it.size)):
-            try:
-                granted = access()
-            except Revoked:
-                continue
-            through.append(kind + way)
-            getattr(granted, "end", int)()
-        with proxy.try_access() as lent:
-            through += [] if lent is None else [f"{kind}try_access"]
-        through += [f"{kind}{way}" for way, said in (("live", cell.live), ("revoked", not proxy.revoked)) if said]
-        through += [f"{kind}publish"] if cell.publish("new") else []
-    twin.trace(report.note_access if report.noting else None)
-    return through
+def watching(cell: Any) -> Any:
+    gate = bytearray(1)
+    cell.watch(gate)
+    return lambda: gate.__setitem__(0, 1)
 
 
 # What is left out, and what comes through then.
 FAULTS = {
     "c": [
-        ("cell->traced || gate_is_closed(cell)", "cell->traced", ["access", "guarded call", "try_access"]),
-        ("section_open(self, cell, false, gate_is_closed(cell))", "section_open(self, cell, false, false)", "all accesses"),
-        ("        self->slow = true;\n", "", ["access", "guarded call", "try_access"]),
-        (" && !gate_is_closed(cell)", "", ["live", "revoked", "traced live", "traced revoked"]),
-        ("    if (gate_is_closed(self))\n        Py_RETURN_NONE;\n", "", ["publish", "traced publish"]),
+        ("return gate_is_closed(cell) || ", "return ", "everything"),
+        ("cell->traced || cell_is_barred(cell)", "cell->traced", ["access", "guarded call", "try_access"]),
+        ("section_open(self, cell, false, cell_is_barred(cell))", "section_open(self, cell, false, false)", "all accesses"),
+        ("            self->slow = true;\n", "", ["access", "guarded call", "try_access"]),
+        (" && !cell_is_barred(cell)", "", ["live", "revoked", "traced live", "traced revoked"]),
+        ("    if (cell_is_barred(self))\n        Py_RETURN_NONE;\n", "", ["publish", "traced publish"]),
     ],
     "py": [
-        ("            if cell._closed:\n                return section\n", "", "all accesses"),
-        ("            self._slow = True\n", "", ["access", "guarded call", "try_access"]),
-        ("not self._closed and ", "", ["live", "revoked", "traced live", "traced revoked"]),
-        ("        if self._closed:\n            return None\n", "", ["publish", "traced publish"]),
+        ("(self._gate is not None and self._gate[0] != 0) or ", "", "everything"),
+        ("            if cell._barred:\n                return section\n", "", "all accesses"),
+        ('cast("B")\n            self._slow = True\n', 'cast("B")\n', ["access", "guarded call", "try_access"]),
+        ("not self._barred and ", "", ["live", "revoked", "traced live", "traced revoked"]),
+        ("        if self._barred:\n            return None\n", "", ["publish", "traced publish"]),
     ],
 }
-ALL_ACCESSES = [traced + way for traced in ("", "traced ") for way in ("access", "guarded call", "try_access")]
-
-
-def changed(old: str, new: str, folder: Path) -> Any:
-    """The twin that is under test, from a source that was changed."""
-    package = Path(ref_proxy.__file__).parent
-    path = package / ("_core.c" if BACKEND == "c" else "_core_py.py")
-    source = path.read_text(encoding="utf-8")
-    assert source.count(old) == 1
-    (folder / path.name).write_text(source.replace(old, new), encoding="utf-8")
-    if BACKEND == "c":
-        return building.load(building.build(folder / path.name, folder, "-O0", f"-I{package}"))
-    twin = ModuleType("ref_proxy._core_changed")
-    twin.__package__ = "ref_proxy"
-    exec(compile((folder / path.name).read_text(encoding="utf-8"), path.name, "exec"), vars(twin))
-    return twin
 
 
 @pytest.mark.skipif(BACKEND == "c" and not building.compiler(), reason="there is no C compiler")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize(("old", "new", "through"), FAULTS[BACKEND])
 def test_each_look_that_is_left_out_is_noticed(old, new, through, tmp_path):
-    assert ways_through(changed(old, new, tmp_path)) == (ALL_ACCESSES if through == "all accesses" else through)
+    assert ways_through(changed(old, new, tmp_path), watching) == named(through)
 
 
 def test_no_way_leads_through_a_closed_gate():
-    assert ways_through(_backend) == []
+    assert ways_through(_backend, watching) == []
 
 
 # Another process closes it

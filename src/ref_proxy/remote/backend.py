@@ -13,8 +13,8 @@ and the rules by which it is tried (`tests/remote/conformance.py`):
 
 - A registration is refused, or recalled, or waited for: none slips in between a recall and the wait.
 - A holder counts until it acknowledges, or whoever decides (the kernel, the server) says that it is dead. One that merely does
-not   answer counts; so does one whose connection is gone, as long as its process may be alive: then it is *lost*, until its lease
-has run   out for certain. `cut` lists what was lost or fenced.
+  not answer counts; so does one whose connection is gone, as long as its process may be alive: then it is *lost*, until its
+  lease has run out for certain. `cut` lists what was lost or fenced.
 - When the owner, or the way to it, is gone, every holder is told so at once (`gone` with a reason), or finds out by its lease.
 - Callbacks come in a thread of the back end's, never block it, and come at most once each: they may start a thread.
 - After a fork the child has no part in any of it.
@@ -44,6 +44,14 @@ class Tenant(Protocol):
         """Hear that it is over: deny now, let go, and then acknowledge. `replaced`: something else is announced by that name."""
         ...
 
+    def renewed(self, until: int) -> bool:
+        """Hear that it is held until that moment of `boottime()`, and see that no access is granted after it.
+
+        False where one was refused already, since the moment before that had come. It is over then. Of a back end whose holds end
+        by the clock alone; before `register()` returns for the first time.
+        """
+        ...
+
     def report(self) -> Report:
         """Say who is inside."""
         ...
@@ -54,6 +62,10 @@ class Landlord(Protocol):
 
     def asked(self, timeout: float | None, fence_after: float | None) -> Outcome:
         """Remove the resource: somebody asked for it from outside. Blocks, and raises what `Shared.revoke()` does."""
+        ...
+
+    def renewed(self, until: int) -> bool:
+        """Hear that nobody else can have the name before that moment: as a tenant does, here before `announce()` returns."""
         ...
 
     def lost(self, reason: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import isfinite
 from typing import NamedTuple
 
 from .address import shown
@@ -10,6 +9,7 @@ from .address import shown
 __all__ = ["LEASE", "Dsn", "parse"]
 
 LEASE = 10.0  # seconds
+LONGEST = 1_000_000  # the server counts its milliseconds, and half as many more, in 32 bits
 
 
 class Dsn(NamedTuple):
@@ -43,6 +43,6 @@ def _lease(text: str) -> float:
         lease = float(text)
     except ValueError:
         lease = -1.0
-    if not (isfinite(lease) and lease > 0):
-        raise ValueError(f"lease={text} in a postgresql:// address is no number of seconds above 0")
+    if not 0 < lease <= LONGEST:  # NaN too
+        raise ValueError(f"lease={text} in a postgresql:// address is no number of seconds above 0, and at most {LONGEST}")
     return lease

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import select
-import time
 from _thread import RLock, allocate_lock
 from collections import deque
 from typing import TYPE_CHECKING
@@ -22,6 +21,8 @@ except ImportError as missing:
         "a postgresql:// address needs psycopg 3: pip install 'ref-proxy[postgres]', "
         f"or psycopg and the system's libpq ({missing})"
     ) from missing
+
+from ..clock import boottime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -37,15 +38,14 @@ if TYPE_CHECKING:
 __all__ = ["Lost", "Refused", "Talk", "Wake", "clock"]
 
 CONNECT = 5.0  # seconds that one host may take to let us in, where the address does not say `connect_timeout`
-_BOOT = getattr(time, "CLOCK_BOOTTIME", None)
 _talks: dict[Talk, None] = {}  # all there are, for a forked child to drop
 _wakes: dict[Wake, None] = {}
 _calling = allocate_lock()  # held while libpq may open a socket: no fork then, for the child would not know of it
 
 
 def clock() -> float:
-    """Seconds that go on while the machine sleeps, where the system counts those."""
-    return time.monotonic() if _BOOT is None else time.clock_gettime(_BOOT)
+    """As `boottime()`, in seconds."""
+    return boottime() / 1e9
 
 
 class Lost(ConnectionError):

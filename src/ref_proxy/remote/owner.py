@@ -161,6 +161,9 @@ class _Sharing(Generic[T]):
     def asked(self, timeout: float | None, fence_after: float | None) -> Outcome:
         return self.revoke(timeout, fence_after)
 
+    def renewed(self, until: int) -> bool:
+        return self.provider._cell.lease(until)
+
     def lost(self, reason: str) -> None:
         report.logger().error(
             "%r is denied, for its name is lost: %s; revoke() it, and announce() it again", self.provider.name, reason
@@ -266,8 +269,8 @@ class Shared(Generic[T]):
         Args:
             timeout: in seconds.
             fence_after: after so many seconds, whoever has not let go is cut off: every further access there is refused as soon
-            as     the process runs at all, and the outcome names it. What it has taken out of the resource before cannot be taken
-                back: let the resource's own side refuse its epoch.
+                as the process runs at all, and the outcome names it. What it has taken out of the resource before cannot be
+                taken back: let the resource's own side refuse its epoch.
 
         Raises:
             RevokeTimeout: with the `holders`; denied, not released, and a later call carries on.

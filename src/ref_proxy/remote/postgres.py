@@ -72,6 +72,9 @@ class _Holding(Registration, Holding):
 
     # In the session's thread:
 
+    def renewed(self, until: int) -> bool:
+        return self._tenant.renewed(until)
+
     def over(self, verdict: str) -> None:
         gone = f"its owner, {self._announcer}, is gone, or has given the name up"
         reason = {"revoked": "the owner has revoked it", "replaced": "the owner has replaced it"}.get(verdict, gone)
@@ -146,6 +149,9 @@ class _Desk(Member):
         self._landlord = landlord
         self.current = epoch
         self.strays: list[Vigil] = []
+
+    def renewed(self, until: int) -> bool:
+        return self._landlord.renewed(until)
 
     def asked(self, number: int) -> None:
         if number == self.owner:
@@ -287,6 +293,7 @@ class Postgres(Backend):
             raise
         desk = _Desk(self._server, session, name, landlord, _number(rows[0][0]))
         session.desks[desk] = None
+        desk.renewed(session.until)
         return _Announcement(desk, desk.owner)
 
     def register(self, name: str, tenant: Tenant, gate: Gate | None, timeout: float | None) -> Registration:

@@ -5,7 +5,8 @@ network that hangs. It sleeps until the server speaks, somebody posts, or its le
 
 **The lease.** A session is good for `lease` seconds from the moment at which the last statement that was answered was *sent*.
 When they are over, it is lost, whatever the server thinks: everybody here is told, and denies. That moment is before the end of
-the session at the server; so an owner that counts as many seconds from when it hears of that end cannot be early.
+the session at the server; so an owner that counts as many seconds from when it hears of that end cannot be early. Nor does it
+matter whether this thread runs then: each access looks at the clock itself, and refuses from that moment on.
 """
 
 from __future__ import annotations
@@ -43,6 +44,10 @@ LAST_WORDS = 1.0  # seconds that the end of the process waits for what it holds
 
 class Member(Protocol):
     """One thing that a session is there for. All is called in its thread, and does not block."""
+
+    def renewed(self, until: int) -> bool:
+        """Hear until when the session is good, in `boottime()`. False where an access was refused for that, before."""
+        ...
 
     def asked(self, number: int) -> None:
         """Hear that somebody asked who is inside, or for a removal, by the number of the epoch, or of the owner."""
@@ -229,19 +234,27 @@ class Session:
 
     def execute(self, statement: str, *values: Value) -> list[Row]:
         """Run a statement. Its answer renews the lease; without one before the end of the lease the session is lost."""
-        sent, answered = clock(), False
+        sent = clock()
         try:
             rows = self.talk.execute(statement, *values, until=self._renewed + self.server.dsn.lease)
-            answered = True
-            return rows
         except Refused:
-            answered = True
+            self._answered(sent)
             raise
-        finally:
-            if answered:
-                self._hear()
-                if not self._look:  # what was said before the answer comes first: who renews has denied
-                    self._renewed = sent
+        self._answered(sent)
+        return rows
+
+    def _answered(self, sent: float) -> None:
+        self._hear()
+        if self._look:  # what was said before the answer comes first: who renews has denied
+            return
+        self._renewed = sent
+        if not all([member.renewed(self.until) for member in self.members()]):
+            raise Lost(errno.ETIMEDOUT, f"the lease was over before the answer of {self.server.dsn.shown} was dealt with")
+
+    @property
+    def until(self) -> int:
+        """When the lease is over, in `boottime()`."""
+        return int((self._renewed + self.server.dsn.lease) * 1e9)
 
     def make_schema(self) -> None:
         """Make it, unless it is there."""
@@ -330,9 +343,7 @@ class Session:
             for each in held:
                 if str(each.epoch) == epoch and verdict != "live":
                     each.over(str(verdict))
-        self._hear()
-        if not self._look:
-            self._renewed = sent
+        self._answered(sent)
 
 
 def _array(numbers: Iterable[int]) -> str:

@@ -90,6 +90,7 @@ class _Stay:
     def __init__(self, attachment: _Attachment[Any]) -> None:
         self._attachment: _Attachment[Any] | None = attachment
         self.over: tuple[str, bool] | None = None  # why, and whether something else has taken its place
+        self.until = 0  # when it is over by itself; 0: never
         self.claims: dict[str, Claim] = {}
         self.registration: Registration
 
@@ -97,6 +98,11 @@ class _Stay:
         attachment, self.over = self._attachment, (reason, replaced)
         if attachment is not None:
             attachment.recalled(self)
+
+    def renewed(self, until: int) -> bool:
+        self.until = until
+        provider: Provider[Any] | None = getattr(self._attachment, "provider", None)
+        return provider is None or provider._cell.lease(until)
 
     def report(self) -> Report:
         attachment = self._attachment
@@ -134,7 +140,7 @@ class _Attachment(Generic[T]):
         try:
             self.stay = self._register(monotonic() + patience)
             try:
-                self.provider: Provider[T] = Provider(
+                provider: Provider[T] = Provider(
                     self._opened(self.stay),
                     release=release,
                     interrupt=interrupt,
@@ -149,8 +155,14 @@ class _Attachment(Generic[T]):
                 self._gate.give_up()
             raise
         if self._gate is not None:
-            self.provider._cell.watch(self._gate.memory)
+            provider._cell.watch(self._gate.memory)
+        if self.stay.until:
+            provider._cell.lease(self.stay.until)
+        self.provider = provider
         _attached.add(self)
+        # What has come before the provider was there to hear of it:
+        if self.stay.until:
+            self.stay.renewed(self.stay.until)
         self.recalled(self.stay)
 
     def _register(self, deadline: float) -> _Stay:
