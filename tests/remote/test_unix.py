@@ -176,7 +176,7 @@ class TestBadInput:
     def test_a_visitor_that_says_nothing_is_shown_out(
         self, address: str, directory: Path, name: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("ref_proxy.remote.unix.HANDSHAKE", 0.05)
+        monkeypatch.setattr("ref_proxy.remote.unix_owner.HANDSHAKE", 0.05)
         with remote.announce(address, ["x"]):
             assert said(directory / name) == b""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ref_proxy.remote import gate, peers, place, unix, worker
+from ref_proxy.remote import gate, peers, place, unix, unix_owner, worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,11 +24,11 @@ def early_ack() -> None:
 
 
 def no_wait() -> None:
-    unix._Announcement.wait = lambda self, deadline: True  # type: ignore[method-assign]
+    unix_owner._Announcement.wait = lambda self, deadline: True  # type: ignore[method-assign]
 
 
 def lost_is_gone() -> None:
-    unix._Held.hung_up = unix._Held.over  # type: ignore[method-assign]
+    unix_owner._Held.hung_up = unix_owner._Held.over  # type: ignore[method-assign]
 
 
 def no_gate() -> None:
