@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import warnings
+from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from .conformance import Conformance, Later, until
 from .puppet import PATIENCE, Puppet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -50,6 +51,22 @@ def listener(path: Path) -> socket.socket:
     found.bind(str(path))
     found.listen()
     return found
+
+
+@contextmanager
+def answering(path: Path, answer: bytes) -> Iterator[None]:
+    """The same, who answers that to the first one who comes."""
+    with listener(path) as other:
+
+        def serve() -> None:
+            connection, _ = other.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(answer)
+
+        serving = Later(serve)
+        yield
+        serving.result()
 
 
 def said(path: Path, *words: bytes) -> bytes:
@@ -129,18 +146,12 @@ class TestBadInput:
         assert "is not understood any more" in caplog.text
 
     def test_an_owner_of_another_version_is_named(self, address: str, directory: Path, name: str) -> None:
-        with listener(directory / name) as other:
-
-            def answer() -> None:
-                connection, _ = other.accept()
-                with connection:
-                    connection.recv(4096)
-                    connection.sendall(b'{"do": "welcome", "version": 2, "epoch": 1, "info": {}}\n')
-
-            answering = Later(answer)
-            with pytest.raises(remote.ProtocolError, match=f"{name}.*process {os.getpid()}.*version 2 .* this one 1"):
-                remote.attach(address, open=lambda info: info)
-            answering.result()
+        complaint = f"{name}.*process {os.getpid()}.*version 2 .* this one 1"
+        with (
+            answering(directory / name, b'{"do": "welcome", "version": 2, "epoch": 1, "info": {}}\n'),
+            pytest.raises(remote.ProtocolError, match=complaint),
+        ):
+            remote.attach(address, open=lambda info: info)
 
     def test_a_visitor_of_another_version_is_told(self, address: str, directory: Path, name: str) -> None:
         with remote.announce(address, ["x"]):
@@ -150,18 +161,23 @@ class TestBadInput:
         "answer", [b"HTTP/1.1 400 Bad Request\r\n", b'{"do": "outcome", "version": 1, "outcome": {}}\n', b"\0" * 9 + b"\n"]
     )
     def test_what_is_no_owner_is_named(self, answer: bytes, address: str, directory: Path, name: str) -> None:
-        with listener(directory / name) as other:
+        with answering(directory / name, answer), pytest.raises(remote.ProtocolError, match=name):
+            remote.attach(address, open=lambda info: info)
 
-            def serve() -> None:
-                connection, _ = other.accept()
-                with connection:
-                    connection.recv(4096)
-                    connection.sendall(answer)
-
-            serving = Later(serve)
-            with pytest.raises(remote.ProtocolError, match=name):
-                remote.attach(address, open=lambda info: info)
-            serving.result()
+    @pytest.mark.parametrize(
+        ("error", "raised"),
+        [
+            ("NotAnnounced", remote.NotAnnounced), ("PermissionError", PermissionError),
+            ("ProtocolError", remote.ProtocolError), ("another", remote.ProtocolError),
+        ],
+    )  # fmt: skip
+    def test_a_refusal_is_what_it_says_whatever_words_its_reason_has(
+        self, error: str, raised: type[Exception], address: str, directory: Path, name: str
+    ) -> None:
+        refusal = f'{{"do": "refused", "version": 1, "error": "{error}", "reason": "no user, it is gone"}}\n'
+        with answering(directory / name, refusal.encode()), pytest.raises(raised, match="no user, it is gone") as caught:
+            remote.attach(address, open=lambda info: info)
+        assert caught.type is raised
 
     def test_an_owner_that_does_not_answer_is_named(
         self, address: str, directory: Path, name: str, monkeypatch: pytest.MonkeyPatch
@@ -214,7 +230,8 @@ class TestOtherUsers:
                 f"import os, socket; os.setuid(65534); s = socket.socket(socket.AF_UNIX); s.connect({path!r}); print(s.recv(999))"
             )
             answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE)
-            assert "not user 65534" in answer.stdout, answer.stderr
+            assert '"error": "PermissionError"' in answer.stdout, answer.stderr
+            assert "not user 65534" in answer.stdout
             assert shared.holders() == []
 
     def test_root_may_attach_to_another_users_by_its_path(self, directory: Path, puppets: Callable[..., Puppet]) -> None:

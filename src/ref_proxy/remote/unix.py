@@ -141,13 +141,15 @@ def _ask(
         except (BrokenPipeError, ConnectionResetError):
             pass  # it may have said why
         answer, *rest = _answer(place, link, lines, patience)
-        if answer["do"] == "refused":
-            if answer["gone"]:
-                raise NotAnnounced(errno.ENODEV, f"nobody announces {place.address!r} any more: {answer['reason']}")
-            if "user" in answer["reason"]:
-                raise PermissionError(errno.EPERM, answer["reason"])
-            raise ProtocolError(f"the owner of {place.address!r}, process {peer.pid}, has refused: {answer['reason']}")
-        return link, answer, rest
+        match answer:
+            case {"do": "refused", "error": "NotAnnounced", "reason": reason}:
+                raise NotAnnounced(errno.ENODEV, f"nobody announces {place.address!r} any more: {reason}")
+            case {"do": "refused", "error": "PermissionError", "reason": reason}:
+                raise PermissionError(errno.EPERM, reason)
+            case {"do": "refused", "reason": reason}:
+                raise ProtocolError(f"the owner has refused: {reason}")
+            case _:
+                return link, answer, rest
     except ProtocolError as error:
         link.abandon()
         raise ProtocolError(f"{place.address!r}, process {peer.pid}: {error}") from None

@@ -28,7 +28,7 @@ from .backend import Announcement
 from .gate import Gate
 from .hub import hub, outlived
 from .peers import Peer, me
-from .records import Holder, ProtocolError, Report, Survey
+from .records import Holder, NotAnnounced, ProtocolError, Report, Survey
 from .unix_link import Link
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ class Desk:
             connection.close()
             return
         if not link.peer.may_attach():
-            self._refuse(link, f"{self.place.address!r} is user {os.geteuid()}'s, not user {link.peer.uid}'s")
+            self._refuse(link, f"{self.place.address!r} is user {os.geteuid()}'s, not user {link.peer.uid}'s", PermissionError)
             return
         link.heard = lambda message: self._begin(link, message)
         link.faulty = lambda error: self._refuse(link, str(error))
@@ -218,8 +218,8 @@ class Desk:
         hub().call_at(link, monotonic() + HANDSHAKE, link.close)
         link.open()
 
-    def _refuse(self, link: Link, reason: str, *, gone: bool = False) -> None:
-        link.close(kind="refused", version=wire.VERSION, gone=gone, reason=reason)
+    def _refuse(self, link: Link, reason: str, error: type[Exception] = ProtocolError) -> None:
+        link.close(kind="refused", version=wire.VERSION, error=error.__name__, reason=reason)
 
     def _begin(self, link: Link, message: dict[str, Any]) -> None:
         hub().cancel(link)
@@ -241,7 +241,7 @@ class Desk:
             self._refuse(link, str(error))
             return
         if gate is not None and gate.closed:  # it follows a replacement, and took too long
-            self._refuse(link, CUT_OFF, gone=True)
+            self._refuse(link, CUT_OFF, NotAnnounced)
             return
         while True:
             current = self.current
@@ -252,7 +252,7 @@ class Desk:
             current.held.pop(held, None)
             current.bell.ring()
             if current.recalled == "revoked":
-                self._refuse(link, f"{self.place.address!r} is revoked", gone=True)
+                self._refuse(link, f"{self.place.address!r} is revoked", NotAnnounced)
                 return
         link.heard, link.faulty, link.hung_up, link.died = held.heard, held.faulty, held.hung_up, held.over
         link.say("welcome", version=wire.VERSION, epoch=current.epoch, info=current.info)

@@ -40,7 +40,7 @@ _KINDS: dict[str, dict[str, tuple[type, ...]]] = {
     "report": {"proxies": (list,), "inside": (list,)},
     # from the owner: answers
     "welcome": {"version": (int,), "epoch": (int,), "info": (dict,)},
-    "refused": {"version": (int,), "gone": (bool,), "reason": (str,)},
+    "refused": {"version": (int,), "error": (str,), "reason": (str,)},  # what the one who comes raises, by its name
     "listed": {"version": (int,), "survey": (dict,)},
     "outcome": {"version": (int,), "outcome": (dict,)},
     "failed": {"version": (int,), "error": (str,), "message": (str,), "holders": (list,)},
