@@ -124,12 +124,6 @@ static inline int64_t tick(void) {
     (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
     return nanoseconds(now);
 }
-
-static int64_t longest_tick(void) {
-    struct timespec length;
-    (void)clock_getres(CLOCK_MONOTONIC_COARSE, &length);
-    return nanoseconds(length);
-}
 #else
 static int64_t boottime(void) {
 #if PY_VERSION_HEX < 0x030D0000
@@ -141,7 +135,6 @@ static int64_t boottime(void) {
 #endif
 }
 #define tick() boottime()
-#define longest_tick() 0
 #endif
 
 /* From 3.12 on the interpreter knows a way round `__getattr__` for methods, and from 3.14 on without the GIL too, for those that it
@@ -214,7 +207,9 @@ struct Publication {
     Publication *newer;  /* in the cell's list of retired ones */
 };
 
-enum { LAPSED = -1 }; /* a lease */
+/* Of a lease: what stands for its end when that was found; and how many nanoseconds before it the clock is read each time. That is
+ * many ticks: one that is late, in a virtual machine that was not given its processor, must not be longer. */
+enum { LAPSED = -1, CLOSE = 100000000 };
 
 struct Cell {
     PyObject_HEAD
@@ -412,16 +407,17 @@ static bool lease_is_seen_to_be_over(Cell *cell) {
         int64_t until = load(&cell->until), this_tick = tick(); /* before the clock: what is noted is never later than was seen */
         if (until == LAPSED)
             return true;
-        if (boottime() < until) {
+        int64_t left = until - boottime();
+        if (left > CLOSE)
             store(&cell->looked, this_tick);
+        if (left > 0)
             return false;
-        }
         if (swap_if(&cell->until, until, LAPSED)) /* [LAPSE] */
             return true;
     }
 }
 
-/* The clock is read once a tick. That of another thread's look will do: a lease ends one tick early for it. */
+/* The clock is read once a tick, by whatever thread comes first, until the end is close. */
 static inline bool lease_is_over(Cell *cell) {
     int64_t until = load(&cell->until);
     if (until == 0 || (likely(until != LAPSED) && likely(load(&cell->looked) == tick())))
@@ -1147,7 +1143,6 @@ static PyObject *cell_lease(Cell *self, PyObject *moment) {
                             "the lease of %R must end at a moment of the clock that counts from boot, above 0 and below 2**63, "
                             "not %R",
                             self->name, moment);
-    until = until > longest_tick() ? until - longest_tick() : 1; /* see lease_is_over() */
     lock(&self->publishing);
     self->slow = true;
     unlock(&self->publishing);

@@ -36,7 +36,6 @@ from ref_proxy.remote.session import Session
 
 pytestmark = one_twin
 LEASE = 1.5  # seconds
-TICKS = 20_000_000  # nanoseconds: a lease is called over a little early
 FOREVER = 600  # seconds of a lease that is not to be what ends a test
 OURS = "select count(*) from pg_stat_activity where application_name like 'ref_proxy%%' or state like 'idle in%%'"
 LOCKS = "select count(*) from pg_locks where locktype = 'advisory'"
@@ -299,7 +298,7 @@ def test_a_holder_is_refused_from_the_end_of_its_lease_on_though_its_session_doe
             address = f"{server.uri(lease=LEASE, application_name='stuck')}#{name}"
             handle = remote.attach(address, open=opened, release=lambda _: released.set())
             until = handle._attachment.stay.until
-            assert 0 < last_granted(handle.proxy()) < until < boottime() + TICKS
+            assert 0 < last_granted(handle.proxy()) < until < boottime()
             assert handle.reason == "", "nobody has heard anything yet"
         assert released.wait(PATIENCE)
         assert "lease" in handle.reason
@@ -313,7 +312,7 @@ def test_an_owner_is_refused_from_the_end_of_its_lease_on_though_its_session_doe
         begun = boottime()
         shared = remote.announce(f"{server.uri(lease=LEASE, application_name='stuck')}#{name}", ["owned"])
         assert last_granted(shared.proxy()) > 0
-        assert boottime() + TICKS > begun + LEASE * 1e9
+        assert boottime() > begun + LEASE * 1e9
     until(lambda: "its name is lost" in caplog.text)
     caplog.clear()
     assert shared.revoke(timeout=PATIENCE).state == "drained"

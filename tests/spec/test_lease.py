@@ -230,7 +230,7 @@ FAULTS = {
     "c": [
         (" || lease_is_over(cell);", ";", "everything"),
         ("    self->slow = true;\n    unlock", "    unlock", ["access", "guarded call", "try_access"]),
-        ("if (boottime() < until) {", "if (boottime() < until || true) {", "everything"),
+        ("if (left > 0)", "if (true)", "everything"),
     ],
     "py": [
         (" or (self._lease is not None and self._lease_is_over())", "", "everything"),
@@ -269,7 +269,7 @@ def test_one_that_ends_without_being_ended_for_all_is_noticed(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux" or not building.compiler(), reason="needs Linux's coarse clock, and a C compiler")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_one_that_runs_to_the_end_of_the_tick_is_noticed(tmp_path):
-    twin = changed("until > longest_tick() ? until - longest_tick() : 1", "until > longest_tick() ? until : 1", tmp_path)
+    twin = changed("if (left > CLOSE)", "if (true)", tmp_path)
     assert any(granted_too_late(twin) for _ in range(20))
 
 

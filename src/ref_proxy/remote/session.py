@@ -248,7 +248,7 @@ class Session:
         if self._look:  # what was said before the answer comes first: who renews has denied
             return
         self._renewed = sent
-        if not all([member.renewed(self.until) for member in self.members()]):
+        if False in [member.renewed(self.until) for member in self.members()]:
             raise Lost(errno.ETIMEDOUT, f"the lease was over before the answer of {self.server.dsn.shown} was dealt with")
 
     @property
