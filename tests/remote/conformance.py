@@ -198,6 +198,20 @@ class Conformance:
             shared.revoke()
             assert (two.state, two.reason) == ("revoked", "the owner has revoked it")
 
+    def test_who_would_wait_for_itself_is_refused_at_once(self, address: str) -> None:
+        async def remove(shared: remote.Shared[Any], proxy: Any) -> None:
+            with proxy.access():
+                for wait in (shared.arevoke, lambda: shared.areplace(["new"])):
+                    with pytest.raises(RevokeDeadlock):
+                        await wait()
+
+        with self.announce(address) as shared, remote.attach(address, open=lambda info: [info]) as handle:
+            for proxy in (shared.proxy(), handle.proxy()):
+                asyncio.run(remove(shared, proxy))
+                with proxy.access(), pytest.raises(RevokeDeadlock):
+                    shared.revoke()
+            assert (shared.state, handle.state) == ("live", "live")
+
     def test_a_handle_that_is_dropped_lets_go(self, address: str) -> None:
         with self.announce(address) as shared:
             released = threading.Event()
@@ -244,6 +258,19 @@ class Conformance:
             assert worker.ask("look")["epoch"] == shared.epoch > outcome.epoch
             with shared.proxy().access() as mine:
                 assert mine == ["new"]
+
+    def test_what_was_opened_has_the_epoch_of_its_own_announcement(self, address: str) -> None:
+        with self.announce(address) as shared, remote.attach(address, open=lambda info: info) as handle:
+            section, first = handle.proxy().access(), shared.epoch
+            section.detach()
+            replacing = Later(lambda: shared.replace(["new"]))
+            until(lambda: handle.epoch > first)
+            assert (section.resource.epoch, handle.info.epoch) == (first, shared.epoch)
+            section.end()
+            assert replacing.result()[1].epoch == first
+            with handle.proxy().access() as newer:
+                assert newer == {"path": "/dev/shm/x"}
+                assert newer.epoch == shared.epoch
 
     def test_a_replacement_that_runs_out_of_time_is_carried_on(self, address: str, puppets: Any) -> None:
         with self.announce(address) as shared:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ref_proxy import Revoked, RevokeTimeout, remote
+from ref_proxy import Revoked, RevokeDeadlock, RevokeTimeout, remote
 
 from .conformance import Conformance, Later, until
 from .puppet import PATIENCE, Puppet
@@ -195,6 +195,13 @@ class TestBadInput:
         monkeypatch.setattr("ref_proxy.remote.unix_owner.HANDSHAKE", 0.05)
         with remote.announce(address, ["x"]):
             assert said(directory / name) == b""
+
+    def test_a_name_that_is_spelled_otherwise_is_the_same_one(self, address: str, directory: Path, name: str) -> None:
+        with remote.announce(address, ["x"]) as shared:
+            other = f"unix:{directory}/../{directory.name}/{name}"
+            with remote.attach(other, open=lambda info: [info]) as handle, handle.proxy().access():
+                with pytest.raises(RevokeDeadlock):
+                    shared.revoke()
 
     def test_a_stale_socket_is_nobody_and_the_next_owner_takes_its_place(self, address: str, directory: Path, name: str) -> None:
         listener(directory / name).close()

@@ -20,10 +20,11 @@ Outcome(state='drained', holders=(), epoch=...)
 from .outside import revoke, survey
 from .owner import Shared, announce
 from .recall import Recall
-from .records import Holder, NotAnnounced, Outcome, ProtocolError, Report, Survey
+from .records import Announced, Holder, NotAnnounced, Outcome, ProtocolError, Report, Survey
 from .worker import Handle, attach
 
 __all__ = [
+    "Announced",
     "Handle",
     "Holder",
     "NotAnnounced",

@@ -124,6 +124,10 @@ class Backend(ABC):
 
     gates = False  # whether it can share memory with a holder, and so to close its gate
 
+    def key(self, name: str) -> object:
+        """What is the same for two spellings of one name."""
+        return name
+
     @abstractmethod
     def announce(self, name: str, info: Info, landlord: Landlord) -> Announcement:
         """Take the name. Raises `FileExistsError` where another owner, who is named, is alive."""

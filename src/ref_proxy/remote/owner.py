@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Literal, NoReturn, Self
 
     from .._backend import Proxy
+    from ..provider import Revocation
     from .backend import Announcement, Info
     from .records import Holder, Outcome
 
@@ -91,7 +92,7 @@ class _Sharing(Generic[T]):
         name: str | None,
         stall_after: float | None,
     ) -> None:
-        backend, place = addresses.find(address)
+        self.backend, self.place = addresses.find(address)
         self.address = address
         self.info = _checked(info)
         self.pid = os.getpid()
@@ -106,7 +107,7 @@ class _Sharing(Generic[T]):
         self.changing = allocate_lock()  # held while another epoch is announced, or the last one is recalled
         try:
             # All that may have holders, the current one last.
-            self.announcements: list[Announcement] = [backend.announce(place, self.info, self)]
+            self.announcements: list[Announcement] = [self.backend.announce(self.place, self.info, self)]
         except BaseException:
             self.provider._disown()
             raise
@@ -116,6 +117,10 @@ class _Sharing(Generic[T]):
     @property
     def current(self) -> Announcement:
         return self.announcements[-1]
+
+    def waited_for_here(self) -> list[Revocation[Any]]:
+        """What its removal waits for in this very process: its own part, and those of handles."""
+        return [self.provider._removal, *worker.removals_here(self.backend, self.place)]
 
     def deny(self) -> None:
         """Deny it in all processes."""
@@ -130,7 +135,7 @@ class _Sharing(Generic[T]):
         self.refuse_child()
         removal = self.provider._removal
         if not self.final.done:
-            refuse_deadlock([removal, *worker.removals_here(self.address)])
+            refuse_deadlock(self.waited_for_here())
             self.deny()
             removal._run_interrupt()
         try:
@@ -144,7 +149,7 @@ class _Sharing(Generic[T]):
         check_timeout(fence_after)
         self.refuse_child()
         checked = self.info if info is None else _checked(info)
-        refuse_deadlock([self.provider._removal, *worker.removals_here(self.address)])
+        refuse_deadlock(self.waited_for_here())
         with self.changing:
             if new is None or self.provider.state != "live":
                 self.provider._publish(new)  # which says what is wrong
@@ -322,8 +327,9 @@ class Shared(Generic[T]):
     async def _awaited(self, job: Callable[[], R]) -> R:
         from .. import loops
 
-        loop, cell = loops.running(), self._sharing.provider._cell
-        await refuse_own_task(loop, cell, 0, cell.number)
+        loop = loops.running()
+        for removal in self._sharing.waited_for_here():
+            await refuse_own_task(loop, removal._cell, 0, removal._cell.number)
         return await loops.in_thread(loop, job, self._unheard)
 
     def _unheard(self, error: BaseException) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..errors import Revoked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["Holder", "NotAnnounced", "Outcome", "ProtocolError", "Report", "Survey", "listed"]
+__all__ = ["Announced", "Holder", "NotAnnounced", "Outcome", "ProtocolError", "Report", "Survey", "listed"]
 
 
 class NotAnnounced(Revoked):
@@ -22,6 +22,21 @@ class ProtocolError(ConnectionError):
     """What is at the other end does not speak this protocol, or another version of it."""
 
     __module__ = "ref_proxy.remote"
+
+
+class Announced(dict[str, Any]):
+    """What an owner has told of one resource, and the epoch under which it announced that one: what `open` is called with.
+
+    >>> Announced({"path": "/dev/shm/x"}, epoch=7).epoch
+    7
+    """
+
+    __module__ = "ref_proxy.remote"
+    __slots__ = ("epoch",)
+
+    def __init__(self, told: Mapping[str, Any], *, epoch: int) -> None:
+        super().__init__(told)
+        self.epoch = epoch
 
 
 class Report(NamedTuple):

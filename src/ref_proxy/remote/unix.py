@@ -76,6 +76,9 @@ class Unix(Backend):
 
     gates = True
 
+    def key(self, name: str) -> object:
+        return os.path.realpath(Place(name).path)
+
     def announce(self, name: str, info: Info, landlord: Landlord) -> Announcement:
         return Desk(Place(name), info, landlord).current
 

@@ -17,7 +17,7 @@ from ..waiting import Claim, check_timeout, start
 from . import address as addresses
 from .gate import Gate
 from .hub import ending, outlived
-from .records import NotAnnounced, Report
+from .records import Announced, NotAnnounced, Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .._backend import Proxy
     from ..provider import Revocation
     from ..report import Blocker
-    from .backend import Info, Registration
+    from .backend import Backend, Registration
 
 __all__ = ["Handle", "attach", "removals_here"]
 
@@ -41,7 +41,7 @@ _attached: WeakSet[_Attachment[Any]] = WeakSet()
 def attach(
     address: str,
     *,
-    open: Callable[[Any], T],  # noqa: A002
+    open: Callable[[Announced], T],  # noqa: A002
     release: Callable[[T], object] | None = None,
     interrupt: Callable[[T], object] | None = None,
     name: str | None = None,
@@ -57,7 +57,8 @@ def attach(
 
     Args:
         address: as `announce()` has it.
-        open: called with the owner's `info`, a dict; returns the resource here: any object but None.
+        open: called with the owner's `info`, a dict whose `epoch` is the fencing token of what is opened; returns the resource
+            here: any object but None. It is called again for what replaces that.
         release, interrupt: as those of a `Provider`, for what `open` returned.
         name: what messages and reports call it; the address where it is left out.
         patience: how many seconds to try again where nobody announces that name, or the server is away.
@@ -79,9 +80,14 @@ def attach(
     return Handle(_Attachment(address, open, release, interrupt, name, patience, stall_after))
 
 
-def removals_here(address: str) -> list[Revocation[Any]]:
-    """What a removal by that address would wait for in this very process."""
-    return [each.provider._removal for each in list(_attached) if each.address == address and not each.left]
+def removals_here(backend: Backend, place: str) -> list[Revocation[Any]]:
+    """What a removal of what is announced there would wait for in this very process."""
+    which = backend.key(place)
+    return [
+        each.provider._removal
+        for each in list(_attached)
+        if each.backend is backend and backend.key(each.place) == which and not each.left
+    ]
 
 
 class _Stay:
@@ -93,6 +99,7 @@ class _Stay:
         self.until = 0  # when it is over by itself; 0: never
         self.claims: dict[str, Claim] = {}
         self.registration: Registration
+        self.info: Announced
 
     def gone(self, reason: str, *, replaced: bool) -> None:
         attachment, self.over = self._attachment, (reason, replaced)
@@ -120,7 +127,7 @@ class _Attachment(Generic[T]):
     def __init__(
         self,
         address: str,
-        open: Callable[[Any], T],  # noqa: A002
+        open: Callable[[Announced], T],  # noqa: A002
         release: Callable[[T], object] | None,
         interrupt: Callable[[T], object] | None,
         name: str | None,
@@ -131,12 +138,12 @@ class _Attachment(Generic[T]):
         self.pid = os.getpid()
         self.reason = ""
         self.left = False
-        self._backend, self._place = addresses.find(address)
+        self.backend, self.place = addresses.find(address)
         self._open = open
         self._release = release  # of what is replaced
         self._following: dict[object, None] = {}  # one for each replacement under way
         self._proxies: WeakSet[Proxy[T]] = WeakSet()
-        self._gate = Gate.make() if self._backend.gates else None
+        self._gate = Gate.make() if self.backend.gates else None
         try:
             self.stay = self._register(monotonic() + patience)
             try:
@@ -169,7 +176,8 @@ class _Attachment(Generic[T]):
         stay, pause = _Stay(self), 0.001
         while True:
             try:
-                stay.registration = self._backend.register(self._place, stay, self._gate, ANSWER)
+                stay.registration = self.backend.register(self.place, stay, self._gate, ANSWER)
+                stay.info = Announced(stay.registration.info, epoch=stay.registration.epoch)
                 return stay
             except (NotAnnounced, ConnectionError):
                 if monotonic() + pause > deadline:
@@ -178,7 +186,7 @@ class _Attachment(Generic[T]):
             pause = min(2 * pause, 0.1)
 
     def _opened(self, stay: _Stay) -> T:
-        resource = self._open(stay.registration.info)
+        resource = self._open(stay.info)
         if resource is None:
             where = addresses.shown(self.address)
             raise TypeError(f"what `open` returned for {where!r} cannot be None: that is what a reader gets when it is gone")
@@ -337,14 +345,18 @@ class Handle(Generic[T]):
         return self._attachment.provider.name
 
     @property
-    def info(self) -> Info:
-        """What the owner told: what `open` was called with."""
-        return self._attachment.stay.registration.info
+    def info(self) -> Announced:
+        """What `open` was called with last, and the epoch of that."""
+        return self._attachment.stay.info
 
     @property
     def epoch(self) -> int:
-        """The epoch under which this process holds it: the fencing token, to be sent with each use to whoever checks it."""
-        return self._attachment.stay.registration.epoch
+        """The epoch under which this process holds what it has opened last.
+
+        A section may be inside what that has replaced, whose epoch is another one: the token to be sent with each use is the
+        `epoch` of the `info` that the resource was opened with.
+        """
+        return self._attachment.stay.info.epoch
 
     @property
     def state(self) -> Literal["live", "draining", "revoked"]:
