@@ -36,21 +36,21 @@ def remote(launches: int, rounds: int, count: int, crowds: Mapping[int, int], ti
         return
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         address = f"unix:{directory}/name"
-        yield from sections(address, launches, rounds, count)
+        yield from sections(UNIX, address, launches, rounds, count)
         yield from idle(address, crowds)
         yield from removals(UNIX, address, times, 5.0, 20.0)
-    yield from through_postgres(times)
+    yield from through_postgres(launches, rounds, count, times)
 
 
-def sections(address: str, launches: int, rounds: int, count: int) -> Iterator[Row]:
+def sections(group: str, address: str, launches: int, rounds: int, count: int) -> Iterator[Row]:
     times: dict[str, list[float]] = {"local": [], "attached": []}
     for _ in range(launches):
         measured = elsewhere(CROSSING, "sections", address, rounds, count)
         for name, samples in times.items():
             samples += measured[name]
     what = "`with proxy.access()` in a process that is attached : of a provider of its own"
-    yield row(UNIX, what, "ratio", ratios(times["attached"], times["local"]), 1.1 if BACKEND == "c" else None)
-    yield row(UNIX, "`with proxy.access()` in a process that is attached", "ns", times["attached"])
+    yield row(group, what, "ratio", ratios(times["attached"], times["local"]), 1.1 if BACKEND == "c" else None)
+    yield row(group, "`with proxy.access()` in a process that is attached", "ns", times["attached"])
 
 
 def idle(address: str, crowds: Mapping[int, int]) -> Iterator[Row]:
@@ -87,9 +87,10 @@ def removals(group: str, address: str, times: int, bound: float, killed_bound: f
     yield row(group, f"`replace()` with {CROWD} idle workers", "ms", replaced["replace"])
 
 
-def through_postgres(times: int) -> Iterator[Row]:
+def through_postgres(launches: int, rounds: int, count: int, times: int) -> Iterator[Row]:
     try:
         with server() as address:
+            yield from sections(POSTGRES, f"{address}#bench", launches, rounds, count)
             yield from removals(POSTGRES, f"{address}#bench", times, 60.0, 100.0)
     except (ImportError, Lacking) as error:
         yield unmeasured(POSTGRES, REMOVED, "ms", f"left out: {error}", 60.0)

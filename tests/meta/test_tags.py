@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 PAGE = "docs/algorithm.md"
 # What the model of each part stands for.
 PAIRS = [
-    (["src/ref_proxy/_core.c"], ["tests/model/c_twin.py"]),
-    (["src/ref_proxy/_core_py.py"], ["tests/model/python_twin.py"]),
+    (["src/ref_proxy/_core.c"], ["tests/model/c_twin.py", "tests/model/lease.py"]),
+    (["src/ref_proxy/_core_py.py"], ["tests/model/python_twin.py", "tests/model/lease.py"]),
     (["src/ref_proxy/waiting.py", "src/ref_proxy/provider.py"], ["tests/model/bell.py", "tests/model/policy.py"]),
 ]
 TAG = re.compile(r"\[([A-Z]{3,})\]")
@@ -58,11 +58,11 @@ def test_each_tag_has_a_fault_that_shows_what_it_is_for() -> None:
 
 @pytest.mark.parametrize("old", [f"[{tag}]" for tag in ("UNBIAS", "COMPLETE", "ASK")])
 def test_a_tag_that_one_side_lacks_is_noticed(old: str) -> None:
-    [code], [model] = PAIRS[0]
-    assert old in read([code])
-    lacking = tags(read([code]).replace(old, ""))
-    assert differences(code, lacking, tags(read([model])), model) == [f"{old} is in {model}, and not in {code}"]
-    assert differences(model, tags(read([model])), lacking, code) == [f"{old} is in {model}, and not in {code}"]
+    code, model = PAIRS[0]
+    assert old in read(code)
+    lacking = tags(read(code).replace(old, ""))
+    assert differences("code", lacking, tags(read(model)), "model") == [f"{old} is in model, and not in code"]
+    assert differences("model", tags(read(model)), lacking, "code") == [f"{old} is in model, and not in code"]
 
 
 def test_a_row_that_is_missing_is_noticed() -> None:

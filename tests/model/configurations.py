@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from . import programs
 from .c_twin import CTwin
 from .explore import Configuration, Memory, Thread, Wrong
+from .lease import Leased
 from .policy import Policy
 from .programs import read, replace, revoke
 from .python_twin import PythonTwin
@@ -32,7 +33,7 @@ class Scene(NamedTuple):
     threads: Callable[[Any], Threads]  # of a cell
     cells: tuple[str, ...] = ALL
     too_large: tuple[str, ...] = ()  # as "cell/regime": left out, for what smaller scenes show
-    policy: Callable[[Any], Policy] | None = None
+    policy: Callable[[Any], Any] | None = None  # what the threads are given, of a cell
     interrupts: Mapping[str, str] = {}
     helpers: tuple[str, ...] = ()
 
@@ -210,6 +211,12 @@ SCENES = {
         },
         cells=BOTH,
         interrupts={"h": "a", "i": "r"},
+    ),
+    "lease": Scene(
+        "one who accesses twice, and another one, while a lease runs out, against its renewal",
+        lambda it: {"a": it.access_twice, "b": it.access, "n": it.renew, "clock": it.time},
+        cells=BOTH,
+        policy=Leased,
     ),
     "policy-revokes": Scene(
         "a reader against two revokes of a provider",

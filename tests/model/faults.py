@@ -14,6 +14,8 @@ MEMORY = "memory is used only until it is freed"
 COMPLETED = "a publication is completed once"
 RELEASED = "revoke() returns after the release"
 OWED = "in the end nothing is owed"
+LEASE = "an access that begins after the end of the lease is refused"
+STAYS = "who comes after one who was refused is refused"
 
 
 class Fault(NamedTuple):
@@ -51,6 +53,10 @@ FAULTS = (
     Fault("the hint is followed one step only", "hint/python/gil", HELD, "SCAN"),
     Fault("a successor is taken for the end", "replaces/python/gil", "an access is granted while", "RECHECK"),
     Fault("a successor is looked up once the dict has grown", "revokes/python/free", "an access does not fail", "PUBLISH"),
+    # The lease, of both.
+    Fault("a lease ends without being ended for all", "lease/python/gil", STAYS, "LAPSE"),
+    Fault("a lease is renewed by a plain store", "lease/python/gil", STAYS, "RENEW"),
+    Fault("the clock is read once a tick to the very end", "lease/c/gil", LEASE, ""),
     # The bell, and the policy.
     Fault("no wake", "read/c/gil", WAKES, "WAKE RING"),
     Fault("the rope is hung up after the look", "read/c/gil", WAKES, "HANG LOOK"),
