@@ -46,6 +46,7 @@
 #define unlikely(x) __builtin_expect(!!(x), 0)
 #define COLD __attribute__((cold, noinline))
 #define HOT inline __attribute__((always_inline))
+#define NEVER_INLINE __attribute__((noinline))
 /* Between two stores: else compilers make one of 16 bytes of them, which is slower here, for what is stored is loaded again at once,
  * each half for itself, and has to go through a vector register on its way: half of what an access in C cost. */
 #define APART() __asm__ volatile("" ::: "memory")
@@ -54,6 +55,7 @@
 #define unlikely(x) (x)
 #define COLD
 #define HOT inline
+#define NEVER_INLINE
 #define APART() ((void)0)
 #endif
 
@@ -917,12 +919,8 @@ COLD static Section *section_open_asking(Proxy *self, Cell *cell) {
     return section;
 }
 
-/* Of one that is not as most are, but may be about to grant it all the same. */
-static Section *section_open_slowly(Proxy *self, Cell *cell, bool lend) {
-    if (unlikely(cell->traced || cell_is_barred(cell)))
-        return section_open_asking(self, cell);
-    return section_open(self, cell, lend, false);
-}
+/* Of one that is not as most are: whether it is one of those. A function of its own, so that most have less to step over. */
+static NEVER_INLINE bool cell_has_to_be_asked(Cell *cell) { return cell->traced || cell_is_barred(cell); }
 
 /* The same. NULL, with an exception, also where the proxy is closed, or the tracer raised. */
 static HOT Section *proxy_open(Proxy *self, bool lend) {
@@ -931,7 +929,9 @@ static HOT Section *proxy_open(Proxy *self, bool lend) {
         return NULL;
     }
     Cell *cell = self->cell;
-    return unlikely(cell->slow) ? section_open_slowly(self, cell, lend) : section_open(self, cell, lend, false);
+    if (unlikely(cell->slow) && unlikely(cell_has_to_be_asked(cell)))
+        return section_open_asking(self, cell);
+    return section_open(self, cell, lend, false);
 }
 
 static PyObject *proxy_try_access(Proxy *self, PyObject *Py_UNUSED(ignored)) {
