@@ -1,6 +1,6 @@
 """One thread for all that this process hears from others: it sleeps until a descriptor has something to say.
 
-It is started when there is something to listen to, and ends when there is nothing any more. All state of a back end that it
+It is started when there is something to listen to, and ends soon after there is nothing any more. All state of a back end that it
 serves is changed in it alone, by what others `post()` to it: so there is no lock, and a signal handler may post too.
 """
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Hub", "ending", "hub", "outlived"]
+
+# Seconds that the thread stays when there is nothing to listen to any more. Its end takes as long without the GIL as a
+# removal, and would follow the farewell: all holders of a resource would pay it while the owner waits for the last (ADR 21).
+LINGER = 0.1
 
 
 class Hub:
@@ -79,9 +83,11 @@ class Hub:
         except OSError:  # no descriptor is left for it
             self._selector = selectors.PollSelector()
         self._selector.register(self._wake_reader, selectors.EVENT_READ, self._drain_wakes)
+        lingered = False
         while True:
             self._run_posted()
-            if self._ending or (len(self._selector.get_map()) == 1 and not self._due and not self._posted):
+            unused = len(self._selector.get_map()) == 1 and not self._due and not self._posted
+            if self._ending or (unused and lingered):
                 self._selector.close()
                 self._selector = None
                 self._running.clear()
@@ -89,8 +95,9 @@ class Hub:
                 if self._posted and not self._ending and self._running.setdefault("", me) is me:
                     return self._run()
                 return self._close() if self._ending else None
-            due = min((moment for moment, _ in self._due.values()), default=None)
-            for key, events in self._selector.select(None if due is None else max(due - monotonic(), 0)):
+            ready = self._selector.select(LINGER if unused else self._until_due())
+            lingered = unused and not ready
+            for key, events in ready:
                 if key.fd in self._selector.get_map() and self._selector.get_key(key.fd).data is key.data:
                     self._call(lambda key=key, events=events: key.data(events))  # type: ignore[misc]
             now = monotonic()
@@ -98,6 +105,10 @@ class Hub:
                 if moment <= now:
                     self._due.pop(which, None)
                     self._call(job)
+
+    def _until_due(self) -> float | None:
+        due = min((moment for moment, _ in self._due.values()), default=None)
+        return None if due is None else max(due - monotonic(), 0)
 
     def _run_posted(self) -> None:
         while self._posted:
