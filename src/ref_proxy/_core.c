@@ -70,7 +70,6 @@ enum { STRIPES = 64 }; /* a power of two; threads are numbered one by one, so up
 #define store(p, value) atomic_store_explicit((p), (value), memory_order_release)
 #define add(p, n) ((void)atomic_fetch_add_explicit((p), (n), memory_order_relaxed))
 #define drop_is_last(p) (atomic_fetch_sub_explicit((p), 1, memory_order_acq_rel) == 1)
-
 #define swap_if(p, was, value) \
     atomic_compare_exchange_strong_explicit((p), &(was), (value), memory_order_acq_rel, memory_order_acquire)
 
@@ -403,7 +402,7 @@ static inline bool gate_is_closed(Cell *cell) {
 }
 
 /* Whether the cell's lease is over. Whoever finds that out first ends it for all, [LAPSE]; unless it has been renewed meanwhile,
- * [RENEW]: of the two one exchange alone succeeds, so nobody is granted what was refused before. */
+ * [RENEW]: of the two one exchange alone succeeds, so nobody is granted anything after somebody was refused. */
 static bool lease_is_seen_to_be_over(Cell *cell) {
     for (;;) {
         int64_t until = load(&cell->until), this_tick = tick(); /* before the clock: what is noted is never later than was seen */

@@ -144,9 +144,7 @@ class _Lease:
 
     def __init__(self, until: int) -> None:
         self.until = until
-        self.next: dict[
-            str, _Lease | None
-        ] = {}  # empty: it runs; else its one item is what it was renewed by, or None: it is over
+        self.next: dict[str, _Lease | None] = {}  # empty: it runs; else its one item: what it was renewed by, or None, for over
 
     def newest(self) -> _Lease:
         newest = self
