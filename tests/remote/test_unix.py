@@ -20,7 +20,7 @@ import pytest
 from ref_proxy import Revoked, RevokeDeadlock, RevokeTimeout, remote
 
 from .conformance import Conformance, Later, until
-from .puppet import PATIENCE, Puppet
+from .puppet import PATIENCE, Failed, Puppet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -340,6 +340,23 @@ class TestProcesses:
                 pickle.dumps({"shared": shared, "handle": handle}[thing])
 
 
+class TestTheName:
+    """Whose it is."""
+
+    def test_it_stays_its_owners_whatever_way_the_same_process_asks_for_it_again(
+        self, address: str, directory: Path, name: str, puppets: Callable[..., Puppet]
+    ) -> None:
+        other = puppets()
+        with remote.announce(address, ["x"]):
+            for again in (name, directory / name, f"{directory}/../{directory.name}/{name}"):
+                with pytest.raises(FileExistsError, match=f"has an owner already, process {os.getpid()}"):
+                    remote.announce(f"unix:{again}", ["y"])
+                with pytest.raises(Failed, match=f"has an owner already, process {os.getpid()}"):
+                    other.ask("announce", address=address)
+        assert other.ask("announce", address=address)
+        other.ask("revoke")
+
+
 class TestWithoutPidfds:
     """Where the kernel has none, the end of the connection has to do."""
 
@@ -424,7 +441,7 @@ def attach_and_stay(address: str, sender: Any) -> None:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="before 3.13 subinterpreters are made in another way")
-def test_subinterpreters_announce_and_attach_and_their_end_leaves_nothing(address: str) -> None:
+def test_subinterpreters_announce_and_attach_and_their_end_leaves_nothing(address: str, puppets: Callable[..., Puppet]) -> None:
     interpreters = pytest.importorskip("_interpreters")
     program = f"""if True:
         import sys
@@ -446,10 +463,14 @@ def test_subinterpreters_announce_and_attach_and_their_end_leaves_nothing(addres
         else:
             raise AssertionError("the main interpreter has that name")
     """
+    other = puppets()
     with remote.announce(f"{address}-taken", ["x"]):
         for _ in range(3):
             interpreter = interpreters.create()
             assert interpreters.run_string(interpreter, program) is None
             interpreters.destroy(interpreter)
+            with pytest.raises(Failed, match="has an owner already"):
+                other.ask("announce", address=f"{address}-taken")
+    other.kill()
     with pytest.raises(remote.NotAnnounced):
         remote.attach(address, open=list)

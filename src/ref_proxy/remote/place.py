@@ -18,7 +18,9 @@ __all__ = ["Place", "names"]
 
 LONGEST = 103  # bytes of a socket's path, on macOS; Linux has 107
 
-_mine: dict[str, object] = {}  # the paths that this process has locked: to the system a lock is the process's, not the place's
+# What this interpreter has locked, by directory and name, however they are spelled. To the system a lock is the process's, and is
+# given up with any descriptor of the file that is closed: so that is not even opened where the process has it already.
+_mine: dict[tuple[int, int, str], object] = {}
 
 
 def _directory() -> Path:
@@ -46,6 +48,7 @@ class Place:
         self.address = f"unix:{name}"
         self.path = Path(name) if name.startswith("/") else _directory() / name
         self._lock: int | None = None
+        self._key = (0, 0, "")  # of what is locked
         if len(os.fsencode(self.path)) > LONGEST:
             raise ValueError(
                 f"{self.address!r} has its socket at {self.path}, which is longer than the {LONGEST} bytes that one may have"
@@ -78,10 +81,13 @@ class Place:
         """
         from fcntl import LOCK_EX, LOCK_NB, lockf
 
-        me = object()
-        if _mine.setdefault(str(self.path), me) is not me:
+        directory = self.path.parent.stat()
+        key, me = (directory.st_dev, directory.st_ino, self.path.name), object()
+        if _mine.setdefault(key, me) is not me:
             raise self._taken(os.getpid())
         try:
+            if self._is_here():  # in another interpreter
+                raise self._taken(os.getpid())
             fd = os.open(
                 self.path.parent / f".{self.path.name}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
             )
@@ -93,13 +99,10 @@ class Place:
                 if error.errno in (errno.EACCES, errno.EAGAIN):
                     raise self._taken(owner) from None
                 raise
-            if self._is_here():  # in another interpreter of this process, to which the lock is the same
-                os.close(fd)
-                raise self._taken(os.getpid())
         except BaseException:
-            _mine.pop(str(self.path), None)
+            _mine.pop(key, None)
             raise
-        self._lock = fd
+        self._lock, self._key = fd, key
 
     def _is_here(self) -> bool:
         """Whether this very process listens there."""
@@ -166,7 +169,7 @@ class Place:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-            _mine.pop(str(self.path), None)
+            _mine.pop(self._key, None)
 
 
 def _read(fd: int) -> tuple[int, int]:
