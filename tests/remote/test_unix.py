@@ -356,6 +356,48 @@ class TestTheName:
         assert other.ask("announce", address=address)
         other.ask("revoke")
 
+    def test_it_stays_its_owners_when_somebody_removes_the_file_of_the_lock(
+        self, address: str, directory: Path, name: str, puppets: Callable[..., Puppet]
+    ) -> None:
+        other = puppets()
+        with remote.announce(address, ["x"]):
+            (directory / f".{name}.lock").unlink()
+            with pytest.raises(Failed, match=f"has an owner already, process {os.getpid()}"):
+                other.ask("announce", address=address)
+
+    def test_it_stays_the_next_owners_when_the_one_whose_files_were_removed_leaves(
+        self, address: str, directory: Path, name: str, puppets: Callable[..., Puppet]
+    ) -> None:
+        other = puppets()
+        first = remote.announce(address, ["x"])
+        (directory / f".{name}.lock").unlink()
+        (directory / name).unlink()
+        epoch = other.ask("announce", address=address)
+        first.revoke()
+        with remote.attach(address, open=lambda info: [info]) as handle:
+            assert handle.epoch == epoch
+        other.ask("revoke")
+
+    def test_it_is_the_next_owners_though_a_copy_of_the_dead_one_has_the_socket(
+        self, address: str, puppets: Callable[..., Puppet]
+    ) -> None:
+        owner = puppets()
+        owner.ask("announce", address=address)
+        copy = owner.ask("copy")
+        try:
+            owner.kill()
+            with remote.announce(address, ["x"]):
+                pass
+        finally:
+            os.kill(copy, signal.SIGKILL)
+
+    def test_nothing_but_a_socket_is_removed_to_make_place(self, directory: Path) -> None:
+        (directory / "model.bin").write_text("precious")
+        with pytest.raises(FileExistsError, match=r"model\.bin, where there is something else"):
+            remote.announce(f"unix:{directory}/model.bin", ["x"])
+        assert [path.name for path in directory.iterdir()] == ["model.bin"]
+        assert (directory / "model.bin").read_text() == "precious"
+
 
 class TestWithoutPidfds:
     """Where the kernel has none, the end of the connection has to do."""

@@ -31,6 +31,19 @@ class Peer:
         poll.register(self.pidfd, select.POLLIN)
         return bool(poll.poll(0))
 
+    @property
+    def lives(self) -> bool:
+        """Whether it has not ended, as far as can be told."""
+        if self.pidfd is not None:
+            return not self.dead
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:  # it is another user's
+            pass
+        return True
+
     def close(self) -> None:
         if self.pidfd is not None:
             os.close(self.pidfd)

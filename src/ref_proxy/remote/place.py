@@ -49,6 +49,7 @@ class Place:
         self.path = Path(name) if name.startswith("/") else _directory() / name
         self._lock: int | None = None
         self._key = (0, 0, "")  # of what is locked
+        self._socket: tuple[int, int] | None = None  # which file this place has made: another owner's is not removed
         if len(os.fsencode(self.path)) > LONGEST:
             raise ValueError(
                 f"{self.address!r} has its socket at {self.path}, which is longer than the {LONGEST} bytes that one may have"
@@ -75,7 +76,7 @@ class Place:
             )
 
     def lock(self) -> None:
-        """Take the name. Raises `FileExistsError` where another owner is alive.
+        """Take the name. Raises `FileExistsError` where another owner is alive, or there is what no owner has left.
 
         The lock is the process's (POSIX, not `flock`): a child that was forked does not hold it when its parent is gone.
         """
@@ -86,8 +87,7 @@ class Place:
         if _mine.setdefault(key, me) is not me:
             raise self._taken(os.getpid())
         try:
-            if self._is_here():  # in another interpreter
-                raise self._taken(os.getpid())
+            self._look()
             fd = os.open(
                 self.path.parent / f".{self.path.name}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
             )
@@ -104,20 +104,31 @@ class Place:
             raise
         self._lock, self._key = fd, key
 
-    def _is_here(self) -> bool:
-        """Whether this very process listens there."""
+    def _look(self) -> None:
+        """See that nobody lives there: in another interpreter of this process, or with a lock whose file somebody has removed."""
         try:
+            if not stat.S_ISSOCK(os.lstat(self.path).st_mode):
+                raise FileExistsError(
+                    errno.EEXIST,
+                    f"{self.address!r} is to have its socket at {self.path}, where there is something else: "
+                    "remove that, or announce another name",
+                )
             with self.connect(0) as connection:
                 peer = Peer(connection)
-        except (OSError, ValueError):
-            return False
+        except (FileNotFoundError, NotAnnounced):
+            return
+        except TimeoutError:
+            raise self._taken(None) from None
+        lives = peer.lives
         peer.close()
-        return peer.pid == os.getpid()
+        if lives:  # else it is a copy of a dead owner that has the socket
+            raise self._taken(peer.pid)
 
-    def _taken(self, owner: int) -> FileExistsError:
+    def _taken(self, owner: int | None) -> FileExistsError:
+        who = "which is too busy to say who it is" if owner is None else f"process {owner}"
         return FileExistsError(
             errno.EEXIST,
-            f"{self.address!r} has an owner already, process {owner}: revoke it there first, or announce another name",
+            f"{self.address!r} has an owner already, {who}: revoke it there first, or announce another name",
         )
 
     def next_epoch(self) -> int:
@@ -134,6 +145,7 @@ class Place:
         try:
             self.path.unlink(missing_ok=True)
             listener.bind(str(self.path))
+            self._socket = self._there()
             os.chmod(self.path, 0o600)
             listener.listen(socket.SOMAXCONN)
             listener.setblocking(False)
@@ -159,10 +171,19 @@ class Place:
         return connection
 
     def leave(self) -> None:
-        """Give the name up, and leave nothing of the socket."""
+        """Give the name up, and leave nothing of the socket. That is closed after it: until then no other file has its number."""
         if self._lock is not None:
-            self.path.unlink(missing_ok=True)
+            if self._socket is not None and self._socket == self._there():
+                self.path.unlink(missing_ok=True)
             self.forget()
+
+    def _there(self) -> tuple[int, int] | None:
+        """Which file is there."""
+        try:
+            found = os.lstat(self.path)
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
 
     def forget(self) -> None:
         """Give up the descriptor of the lock, and with it the lock, unless that is a parent's."""

@@ -289,8 +289,8 @@ class Desk:
             def end() -> None:
                 hub().cancel(self)
                 hub().unwatch(self.listener.fileno())
-                self.listener.close()
                 self.place.leave()
+                self.listener.close()
                 done.append(True)
                 closed.ring()
 
