@@ -253,8 +253,8 @@ class Doings:
         with os.fdopen(reader) as lines:
             return {"pid": child, "access": json.loads(lines.readline())}
 
-    def exhaust(self) -> None:
-        """Have no descriptor left."""
+    def exhaust(self, but: int) -> None:
+        """Have no descriptor left, but so many."""
         resource.setrlimit(resource.RLIMIT_NOFILE, (100, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
         self.taken: list[int] = []
         try:
@@ -262,6 +262,8 @@ class Doings:
                 self.taken.append(os.dup(0))
         except OSError:
             pass
+        for _ in range(but):
+            os.close(self.taken.pop())
 
     def relieve(self) -> None:
         for fd in self.taken:

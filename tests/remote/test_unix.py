@@ -12,6 +12,7 @@ import subprocess
 import sys
 import warnings
 from contextlib import contextmanager
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,6 @@ from .puppet import PATIENCE, Failed, Puppet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -110,8 +110,10 @@ class TestBadInput:
         "garbage",
         [
             b"GET / HTTP/1.1\r\n\r\n", b"\x80\x04K\x01.\n", b"[1]\n", b"null\n", b"{}\n", b'{"do": []}\n', b'{"do": "attach"}\n',
-            b'{"do": "attach", "version": 1, "process": 7}\n', b'{"do": "attach", "version": true, "process": "x"}\n',
-            b'{"do": "attach", "version": 1, "process": "x", "more": 1}\n', b'{"do": "left"}\n',
+            b'{"do": "attach", "version": 1, "process": 7, "gate": false}\n',
+            b'{"do": "attach", "version": true, "process": "x", "gate": false}\n',
+            b'{"do": "attach", "version": 1, "process": "x", "gate": false, "more": 1}\n',
+            b'{"do": "left"}\n',
             b'{"do": "welcome", "version": 1}\n', b'{"do": "revoke", "version": 1, "timeout": "x", "fence_after": null}\n',
             b"[" * 100_000 + b"\n", b"x" * 70_000,
         ],
@@ -134,7 +136,7 @@ class TestBadInput:
             "s.recv(99); s.sendall(b'nonsense\\n'); print('said', flush=True); input()"
         )
         shared = remote.announce(address, ["x"])
-        hello = '{"do": "attach", "version": 1, "process": "odd"}\n'
+        hello = '{"do": "attach", "version": 1, "process": "odd", "gate": false}\n'
         command = [sys.executable, "-c", program, str(directory / name), hello]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as odd:
             assert odd.stdout is not None and odd.stdout.readline() == b"said\n"
@@ -426,18 +428,32 @@ class TestWithoutPidfds:
         assert f"process {owner.pid}, is gone" in handle.reason
 
 
-def test_an_owner_that_has_no_descriptor_left_lets_in_whoever_waits_as_soon_as_it_has(
-    address: str, puppets: Callable[..., Puppet]
+@pytest.mark.parametrize("left", range(5))
+def test_an_owner_that_has_no_descriptor_left_lets_in_whoever_waits_with_its_gate_as_soon_as_it_has(
+    left: int, address: str, puppets: Callable[..., Puppet]
 ) -> None:
     owner, worker = puppets(), puppets()
     owner.ask("announce", address=address)
-    owner.ask("exhaust")
+    owner.ask("exhaust", but=left)
     worker.tell("attach", address=address)
-    until(lambda: b"whoever comes has to wait" in owner.complaints())
+    if left < (3 if sys.version_info >= (3, 13) else 4):  # its connection, its pidfd, its gate, and what a mapping keeps
+        until(lambda: b"whoever comes has to wait" in owner.complaints())
     owner.ask("relieve")
     assert worker.hear()["epoch"]
+    assert "ref_proxy gate" in Path(f"/proc/{owner.pid}/maps").read_text()
     assert owner.ask("revoke")["state"] == "drained"
     worker.kill()
+
+
+def test_an_owner_that_has_no_descriptor_left_for_long_is_named(
+    address: str, puppets: Callable[..., Puppet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ref_proxy.remote.worker.ANSWER", 0.1)
+    owner = puppets()
+    owner.ask("announce", address=address)
+    owner.ask("exhaust", but=2)
+    with pytest.raises(TimeoutError, match=f"owner of '{address}', process {owner.pid}, has no descriptor left"):
+        remote.attach(address, open=list)
 
 
 class TestHub:

@@ -12,6 +12,8 @@ from contextlib import suppress
 from mmap import PROT_READ, PROT_WRITE, mmap
 from typing import TYPE_CHECKING, Any
 
+from .peers import SHORT
+
 if TYPE_CHECKING:
     from typing import Self
 
@@ -46,7 +48,10 @@ class Gate:
 
     @classmethod
     def take(cls, fd: int) -> Self:
-        """Take over what another process has made, and close the descriptor. Raises `ValueError` where it is none."""
+        """Take over what another process has made, and close the descriptor.
+
+        Raises `ValueError` where it is none, `OSError` where this process has no descriptor left.
+        """
         from fcntl import fcntl
 
         try:
@@ -54,6 +59,8 @@ class Gate:
                 raise ValueError("what was sent as a gate is no sealed page")
             return cls(fd, mine=False)
         except OSError as error:
+            if error.errno in SHORT:
+                raise
             raise ValueError(f"what was sent as a gate is no memory file: {error}") from None
         finally:
             os.close(fd)

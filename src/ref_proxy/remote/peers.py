@@ -9,8 +9,9 @@ import socket
 import struct
 import sys
 
-__all__ = ["Peer", "me"]
+__all__ = ["SHORT", "Peer", "me"]
 
+SHORT = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}  # there is no descriptor left, so far, or no memory
 SO_PEERPIDFD = 77  # Linux 6.5
 LOCAL_PEERCRED, LOCAL_PEERPID = 0x001, 0x002  # macOS
 

@@ -10,7 +10,7 @@ import errno
 import os
 import select
 import socket
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from ..waiting import start
@@ -21,7 +21,7 @@ from .peers import Peer, me
 from .place import Place, names
 from .records import NotAnnounced, ProtocolError
 from .unix_link import Link
-from .unix_owner import CUT_OFF, HANDSHAKE, Desk
+from .unix_owner import BREATH, CUT_OFF, HANDSHAKE, Desk
 
 if TYPE_CHECKING:
     from .backend import Announcement, Info, Landlord, Tenant
@@ -84,7 +84,9 @@ class Unix(Backend):
 
     def register(self, name: str, tenant: Tenant, gate: Gate | None, timeout: float | None) -> Registration:
         place = Place(name)
-        link, welcome, rest = _ask(place, timeout, [] if gate is None else [gate.fd], "attach", process=me())
+        link, welcome, rest = _ask(
+            place, timeout, [] if gate is None else [gate.fd], "attach", process=me(), gate=gate is not None
+        )
         if welcome["do"] != "welcome":
             link.abandon()
             raise ProtocolError(f"the owner of {place.address!r} says {welcome['do']!r} to who attaches")
@@ -127,6 +129,19 @@ def _ask(
     place: Place, patience: float | None, descriptors: list[int], what: str, **fields: Any
 ) -> tuple[Link, dict[str, Any], list[dict[str, Any]]]:
     """Say what is wanted, and return the connection with the owner's answer, and what came right after it."""
+    deadline = None if patience is None else monotonic() + patience
+    while True:
+        try:
+            return _ask_once(place, patience, descriptors, what, **fields)
+        except BlockingIOError as busy:
+            if deadline is not None and monotonic() + BREATH > deadline:
+                raise TimeoutError(errno.ETIMEDOUT, f"not within {patience} s: {busy.strerror}") from None
+        sleep(BREATH)
+
+
+def _ask_once(
+    place: Place, patience: float | None, descriptors: list[int], what: str, **fields: Any
+) -> tuple[Link, dict[str, Any], list[dict[str, Any]]]:
     place.check(make=False)
     connection = place.connect(patience)
     try:
@@ -149,6 +164,8 @@ def _ask(
                 raise NotAnnounced(errno.ENODEV, f"nobody announces {place.address!r} any more: {reason}")
             case {"do": "refused", "error": "PermissionError", "reason": reason}:
                 raise PermissionError(errno.EPERM, reason)
+            case {"do": "refused", "error": "BlockingIOError", "reason": reason}:
+                raise BlockingIOError(errno.EAGAIN, reason)
             case {"do": "refused", "reason": reason}:
                 raise ProtocolError(f"the owner has refused: {reason}")
             case _:

@@ -15,8 +15,10 @@ of which at least one sees the other, as with [PUBLISH] and [JOIN] in the mechan
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import socket
+from contextlib import suppress
 from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -27,7 +29,7 @@ from . import wire
 from .backend import Announcement
 from .gate import Gate
 from .hub import hub, outlived
-from .peers import Peer, me
+from .peers import SHORT, Peer, me
 from .records import Holder, NotAnnounced, ProtocolError, Report, Survey
 from .unix_link import Link
 
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from .backend import Info, Landlord
     from .place import Place
 
-__all__ = ["CUT_OFF", "HANDSHAKE", "Desk"]
+__all__ = ["BREATH", "CUT_OFF", "HANDSHAKE", "Desk"]
 
 BREATH = 0.2  # seconds until it is tried again to let somebody in
 HANDSHAKE = 10.0  # seconds that a connection may take to say what it wants
@@ -200,14 +202,16 @@ class Desk:
         except (BlockingIOError, ConnectionError):
             return
         except OSError as error:  # no descriptor is left, so far: whoever knocks waits
-            report.logger().error("%s: whoever comes has to wait: %s", self.place.address, error)
+            self._short(error)
             hub().unwatch(self.listener.fileno())
             hub().call_at(self, monotonic() + BREATH, self._listen)
             return
         try:
             link = Link(connection, Peer(connection), wire.Lines(wire.MOST_ASKED))
-        except OSError:  # the same, or it is gone already
-            connection.close()
+        except OSError as error:
+            with connection, suppress(OSError):
+                if error.errno in SHORT:  # the same, but who is let in already has to be told
+                    connection.send(wire.encode("refused", **self._short(error)))
             return
         if not link.peer.may_attach():
             self._refuse(link, f"{self.place.address!r} is user {os.geteuid()}'s, not user {link.peer.uid}'s", PermissionError)
@@ -218,14 +222,20 @@ class Desk:
         hub().call_at(link, monotonic() + HANDSHAKE, link.close)
         link.open()
 
+    def _short(self, error: object) -> dict[str, Any]:
+        """What is said to whoever has to come again, for this process has no descriptor left, so far."""
+        report.logger().error("%s: whoever comes has to wait: %s", self.place.address, error)
+        reason = f"the owner of {self.place.address!r}, process {os.getpid()}, has no descriptor left: {error}"
+        return {"version": wire.VERSION, "error": "BlockingIOError", "reason": reason}
+
     def _refuse(self, link: Link, reason: str, error: type[Exception] = ProtocolError) -> None:
         link.close(kind="refused", version=wire.VERSION, error=error.__name__, reason=reason)
 
     def _begin(self, link: Link, message: dict[str, Any]) -> None:
         hub().cancel(link)
         match message:
-            case {"do": "attach", "process": process}:
-                self._attach(link, process)
+            case {"do": "attach", "process": process, "gate": gate}:
+                self._attach(link, process, gate)
             case {"do": "list"}:
                 start(lambda: self._answer(link, lambda: {"kind": "listed", "survey": wire.plain(self.survey())}))
             case {"do": "revoke", "timeout": timeout, "fence_after": fence_after}:
@@ -233,10 +243,15 @@ class Desk:
             case _:
                 self._refuse(link, f"a connection does not begin with {message['do']!r}")
 
-    def _attach(self, link: Link, process: str) -> None:
+    def _attach(self, link: Link, process: str, has_gate: bool) -> None:
         fd = link.descriptor()
         try:
+            if has_gate and fd is None:
+                raise OSError(errno.EMFILE, "that of a gate was lost on its way")
             gate = None if fd is None else Gate.take(fd)
+        except OSError as error:
+            link.close(kind="refused", **self._short(error))
+            return
         except ValueError as error:
             self._refuse(link, str(error))
             return

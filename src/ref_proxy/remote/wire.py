@@ -32,7 +32,7 @@ MOST_TOLD = 16 * 1024 * 1024  # of what an owner says, who may have many holders
 _TIME = (int, float, type(None))
 _KINDS: dict[str, dict[str, tuple[type, ...]]] = {
     # to the owner: what a connection begins with
-    "attach": {"version": (int,), "process": (str,)},
+    "attach": {"version": (int,), "process": (str,), "gate": (bool,)},  # whether a gate's descriptor comes with it
     "list": {"version": (int,)},
     "revoke": {"version": (int,), "timeout": _TIME, "fence_after": _TIME},
     # and what a holder says later
