@@ -335,6 +335,44 @@ class TestProcesses:
         ended = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=PATIENCE)
         assert (ended.returncode, ended.stderr) == (0, "")
 
+    @pytest.mark.parametrize("held", [True, False])
+    def test_a_removal_after_the_last_word_of_the_interpreter_says_so_where_it_would_have_to_wait(
+        self, held: bool, address: str, directory: Path, name: str, puppets: Callable[..., Puppet]
+    ) -> None:
+        program = f"""if True:
+            import atexit
+
+            def late():  # later than what is registered later
+                try:
+                    print(shared.revoke().state)
+                except ConnectionError as error:
+                    print(error)
+
+            atexit.register(late)
+            from ref_proxy import remote
+            shared = remote.announce({address!r}, ["x"])
+            print("up", flush=True)
+            input()
+        """
+        worker = puppets()
+        with subprocess.Popen(
+            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as owner:
+            assert owner.stdout is not None and owner.stdout.readline() == "up\n"
+            if held:
+                worker.ask("attach", address=address)
+            try:
+                out, errors = owner.communicate("\n", timeout=PATIENCE)
+            finally:
+                owner.kill()
+        assert errors == ""
+        if held:
+            assert "is denied, and not released" in out and f"process {worker.pid} " in out
+            worker.ask("gone")
+        else:
+            assert out == "drained\n"
+            assert not (directory / name).exists()
+
     @pytest.mark.parametrize("thing", ["shared", "handle"])
     def test_neither_side_can_be_pickled(self, thing: str, address: str) -> None:
         with remote.announce(address, ["x"]) as shared, remote.attach(address, open=lambda info: [info]) as handle:

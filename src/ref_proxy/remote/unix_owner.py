@@ -28,9 +28,9 @@ from ..waiting import Bell, start
 from . import wire
 from .backend import Announcement
 from .gate import Gate
-from .hub import hub, outlived
+from .hub import ending, hub, outlived
 from .peers import SHORT, Peer, me
-from .records import Holder, NotAnnounced, ProtocolError, Report, Survey
+from .records import Holder, NotAnnounced, ProtocolError, Report, Survey, listed
 from .unix_link import Link
 
 if TYPE_CHECKING:
@@ -134,6 +134,12 @@ class _Announcement(Announcement):
             held.link.say("gone", replaced=replaced, reason=f"the owner has {'replaced' if replaced else 'revoked'} it")
 
     def wait(self, deadline: float | None) -> bool:
+        if self.held and ending():
+            raise ConnectionError(
+                f"{self.desk.place.address!r} is denied, and not released: the interpreter is on its way out, and hears nobody "
+                f"any more; held, until they see that this process has ended, by: {listed(self.holders())}; revoke it before, or "
+                "register what does so at exit after the import of ref_proxy.remote"
+            )
         return self.bell.wait(lambda: not self.held, deadline)
 
     def fence(self) -> None:
@@ -298,19 +304,25 @@ class Desk:
         me = object()
         if self._closed.setdefault("", me) is me:
             _desks.pop(self, None)
+            if ending():  # the hub does nothing any more
+                self._leave()
+                return
             closed = Bell()
             done: list[bool] = []
 
             def end() -> None:
                 hub().cancel(self)
                 hub().unwatch(self.listener.fileno())
-                self.place.leave()
-                self.listener.close()
+                self._leave()
                 done.append(True)
                 closed.ring()
 
             hub().post(end)
             closed.wait(lambda: bool(done), monotonic() + HANDSHAKE)
+
+    def _leave(self) -> None:
+        self.place.leave()
+        self.listener.close()
 
     def abandon(self) -> None:
         """In a forked child: it is the parent's."""
