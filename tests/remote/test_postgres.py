@@ -196,6 +196,52 @@ def test_one_that_is_lost_and_stays_alive_is_waited_for_as_long_as_its_lease(
     worker.ask("leave")
 
 
+def aged(server: PostgresServer) -> None:
+    """All that is known of holders was noted more than a week ago."""
+    [[columns]] = server.rows(
+        "select string_agg(format('%%1$I = %%1$I - interval $$8 days$$', column_name), ', ') "
+        "from information_schema.columns where table_schema = 'ref_proxy' and table_name = 'holder' and data_type like 'timest%%'"
+    )
+    server.rows(f"update ref_proxy.holder set {columns}")
+
+
+def test_who_was_attached_for_weeks_is_not_forgotten_when_its_session_is_lost(
+    server: PostgresServer, address: str, puppets: Any
+) -> None:
+    shared = remote.announce(address, ["owned"])
+    worker = puppets()
+    worker.ask("attach", address=address)
+    worker.ask("enter")
+    aged(server)
+    server.rows(TERMINATE, worker.pid)
+    until(lambda: worker.ask("access") is None)
+    for _ in range(2):
+        with remote.announce(address + "-2", ["what is left over is tidied up"]):
+            aged(server)
+    outcome = shared.revoke()
+    assert [(holder.pid, holder.state) for holder in outcome.holders] == [(worker.pid, "lost")]
+    worker.ask("leave")
+
+
+def test_what_a_dead_owner_has_left_behind_is_gone_a_week_after_it_was_noticed(
+    server: PostgresServer, patient_address: str, puppets: Any
+) -> None:
+    owner, worker = puppets(), puppets()
+    epoch = owner.ask("announce", address=patient_address)
+    worker.ask("attach", address=patient_address)
+    owner.kill()
+    worker.kill()
+    until(lambda: server.rows(OURS) == [(0,)])
+
+    def left() -> int:
+        with remote.announce(patient_address + "-2", ["what is left over is tidied up"]):
+            return len(server.rows("select id from ref_proxy.holder where epoch = %s", epoch))
+
+    assert [left(), left()] == [1, 1]
+    aged(server)
+    assert left() == 0
+
+
 def test_a_server_that_does_not_answer_costs_the_lease_and_no_more(server: PostgresServer, address: str, puppets: Any) -> None:
     with remote.announce(address, ["owned"]) as shared:
         worker = puppets()

@@ -287,6 +287,7 @@ class Postgres(Backend):
             raise FileExistsError(errno.EEXIST, f"{where!r} is announced already, by {(who or ['another process'])[0]}")
         try:
             rows = session.execute(sql.ANNOUNCE, name, lock, json.dumps(info), mine.host, mine.pid, me())
+            session.execute(sql.NOTICE)
             session.execute(sql.TIDY)
         except Refused:
             session.execute(sql.DROP_NAME, lock)

@@ -31,11 +31,15 @@ def hint(payload: str) -> tuple[str, int] | None:
 
 
 _IS_HELD = """exists (select from pg_locks l
-    where l.locktype = 'advisory' and l.objsubid = 1 and l.granted and l.mode = '{mode}Lock'
+    where l.locktype = 'advisory' and l.objsubid = 1
     and l.database = (select oid from pg_database where datname = current_database())
     and (l.classid::bigint << 32 | l.objid::bigint) = {lock}{more})"""
-OWNED = _IS_HELD.format(mode="Exclusive", lock="a.lock", more="")
-HELD = _IS_HELD.format(mode="Share", lock="h.lock", more=" and l.pid = h.session")
+OWNED = _IS_HELD.format(lock="a.lock", more=" and l.granted and l.mode = 'ExclusiveLock'")
+HELD = _IS_HELD.format(lock="h.lock", more=" and l.granted and l.mode = 'ShareLock' and l.pid = h.session")
+# Nobody holds the epoch of this row, or waits for it, and the session of its owner is over: no removal asks for it, but one of an
+# owner that has lost its session.
+_ABANDONED = f"""not {_IS_HELD.format(lock="h.lock", more="")}
+    and not exists (select from ref_proxy.announced a where a.owner = h.owner and {OWNED})"""
 
 # A role or a database may have other defaults, and these would break what is promised.
 SET_UP = """select set_config(name, value, false) from (values
@@ -59,10 +63,11 @@ create table if not exists ref_proxy.announced (
     state text not null, info text not null,
     host text not null, pid int not null, process text not null);
 create table if not exists ref_proxy.holder (
-    id bigint generated always as identity primary key, epoch bigint not null, lock bigint not null, session int not null,
+    id bigint generated always as identity primary key,
+    epoch bigint not null, owner bigint not null, lock bigint not null, session int not null,
     lease float8 not null, host text not null, pid int not null, process text not null, boot text not null, space text not null,
     started text not null, denied boolean not null default false, report text not null default '{{}}',
-    reported timestamptz not null default '-infinity', since timestamptz not null default now());
+    reported timestamptz not null default '-infinity', abandoned timestamptz);
 create index if not exists holder_epoch on ref_proxy.holder (epoch);
 create table if not exists ref_proxy.request (
     id bigint generated always as identity primary key, owner bigint not null, timeout float8, fence_after float8,
@@ -84,10 +89,12 @@ new as (insert into ref_proxy.announced as a (name, epoch, owner, lock, state, i
         host = excluded.host, pid = excluded.pid, process = excluded.process
     returning a.epoch)
 select new.epoch, (select count(pg_notify('ref_proxy', 'gone ' || old.epoch)) from old) from new"""
-# What nobody needs any more, and what nobody was left to take away.
+# What nobody needs any more, and what nobody was left to take away. A row that is gone says that its holder has let go: so an
+# owner that has lost its session has these days from when that was first noticed, however long it was held before.
 TIDY = f"""
 with old as (delete from ref_proxy.request where since < now() - interval '7 days')
-delete from ref_proxy.holder h where since < now() - interval '7 days' and not {HELD}"""
+delete from ref_proxy.holder h where abandoned < now() - interval '7 days' and {_ABANDONED}"""
+NOTICE = f"update ref_proxy.holder h set abandoned = now() where abandoned is null and {_ABANDONED}"
 SUCCEED = """
 update ref_proxy.announced set epoch = nextval('ref_proxy.epoch'), info = $2 where owner = $1 and state = 'live'
 returning epoch"""
@@ -122,8 +129,8 @@ HOLD = "select pg_try_advisory_lock_shared($1)"
 LET_GO = "select pg_advisory_unlock_shared($1)"
 # Looks once more: it holds the lock by now, so an owner that waits sees it, and one that does not wait yet has recalled, or will.
 ENTER = f"""
-insert into ref_proxy.holder (epoch, lock, session, lease, host, pid, process, boot, space, started)
-select $1::bigint, $2::bigint, pg_backend_pid(), $3::float8, $4, $5::int, $6, $7, $8, $9
+insert into ref_proxy.holder (epoch, owner, lock, session, lease, host, pid, process, boot, space, started)
+select $1::bigint, a.owner, $2::bigint, pg_backend_pid(), $3::float8, $4, $5::int, $6, $7, $8, $9
 from ref_proxy.announced a where epoch = $1::bigint and state = 'live' and {OWNED} returning id"""
 LEAVE = "delete from ref_proxy.holder where id = $1"
 LEAVE_LATE = """
