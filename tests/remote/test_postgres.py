@@ -405,6 +405,42 @@ def test_a_server_that_is_restarted_has_everybody_deny_and_loses_nobody(
         assert inside.ask("attach", address=address)["epoch"] == again.epoch
 
 
+def test_a_crash_forgets_nobody_and_no_epoch_where_the_role_does_without_synchronous_commits(
+    own_server: PostgresServer, name: str, puppets: Any
+) -> None:
+    own_server.rows("alter system set wal_writer_delay = '10s'")
+    own_server.rows("alter role postgres set synchronous_commit = off")
+    own_server.stop()
+    own_server.start()
+    address = f"{own_server.uri(lease=LEASE)}#{name}"
+    with remote.announce(address, ["makes the schema"]):
+        pass
+    own_server.rows("checkpoint")
+    shared = remote.announce(address, ["owned"])
+    worker = puppets()
+    worker.ask("attach", address=address)
+    worker.ask("enter")
+    own_server.stop(signal.SIGQUIT)
+    own_server.start()
+    outcome = shared.revoke()
+    assert [(holder.pid, holder.state) for holder in outcome.holders] == [(worker.pid, "lost")]
+    with remote.announce(address, ["again"]) as again:
+        assert again.epoch > shared.epoch
+    worker.ask("leave")
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("off", "on"), ("local", "local"), ("remote_apply", "remote_apply")])
+def test_a_commit_is_as_sure_as_the_server_makes_it_but_never_less_than_on_its_disk(
+    theirs: str, ours: str, server: PostgresServer, name: str
+) -> None:
+    role = f"sure-{theirs}"
+    server.rows(f'create role "{role}" superuser login')
+    server.rows(f'alter role "{role}" set synchronous_commit = {theirs}')
+    with remote.announce(f"{server.uri(user=role)}#{name}", ["owned"]) as shared:
+        session = shared._sharing.current._desk.server
+        assert session.call(lambda session: session.execute("show synchronous_commit")) == [(ours,)]
+
+
 def test_a_server_that_is_down_is_named_and_its_password_is_not(name: str) -> None:
     address = f"postgresql://somebody:s3cret@127.0.0.1:{free_port()}/data?sslpassword=s3cret#{name}"
     for wish in (

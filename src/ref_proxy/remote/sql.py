@@ -41,10 +41,12 @@ HELD = _IS_HELD.format(lock="h.lock", more=" and l.granted and l.mode = 'ShareLo
 _ABANDONED = f"""not {_IS_HELD.format(lock="h.lock", more="")}
     and not exists (select from ref_proxy.announced a where a.owner = h.owner and {OWNED})"""
 
-# A role or a database may have other defaults, and these would break what is promised.
+# A role or a database may have other defaults, and these would break what is promised. A commit that is answered before it is on
+# the disk would be forgotten in a crash: a holder, or that an epoch was given away. What is surer than that may stay.
 SET_UP = """select set_config(name, value, false) from (values
     ('search_path', 'pg_catalog'), ('client_encoding', 'UTF8'), ('default_transaction_isolation', 'read committed'),
     ('default_transaction_read_only', 'off'), ('statement_timeout', '0'), ('lock_timeout', '0'), ('idle_session_timeout', '0'),
+    ('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on')),
     ('tcp_keepalives_idle', $1), ('tcp_keepalives_interval', $1), ('tcp_keepalives_count', '2'), ('tcp_user_timeout', $2)
     ) as settings (name, value)"""
 LISTEN = f"listen {CHANNEL}"
