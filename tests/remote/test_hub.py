@@ -73,3 +73,23 @@ def test_the_end_of_the_interpreter_does_not_wait_for_it(hub, pipe, monkeypatch)
     listened(hub, pipe[0])
     hub.end()
     until(lambda: hub._ended)
+
+
+def test_of_two_that_are_made_at_once_one_is_kept_and_the_other_closed(monkeypatch):
+    made: list[Hub] = []
+
+    class Overtaken(Hub):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+            if len(made) == 1:
+                module.hub()
+
+    monkeypatch.setattr(module, "_hubs", {})
+    monkeypatch.setattr(module, "Hub", Overtaken)
+    assert module.hub() is module.hub() is made[1]
+    late, kept = made
+    os.fstat(kept._wake.fd)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(late._wake.fd)
+    kept.forget()

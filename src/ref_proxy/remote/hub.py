@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from .. import report
 from ..waiting import start
+from .wake import Wake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,9 +38,7 @@ class Hub:
         self._selector: selectors.BaseSelector | None = None
         self._due: dict[object, tuple[float, Callable[[], object]]] = {}
         self._ending = self._ended = False
-        self._wake_reader, self._wake_writer = os.pipe()
-        os.set_blocking(self._wake_reader, False)
-        os.set_blocking(self._wake_writer, False)
+        self._wake = Wake()
 
     def post(self, job: Callable[[], object]) -> None:
         """Have `job()` called in the thread. From anywhere; never blocks. Nothing is done any more after `end()`."""
@@ -50,10 +49,7 @@ class Hub:
         if self._running.setdefault("", me) is me:
             start(self._run)
         else:
-            try:
-                os.write(self._wake_writer, b"!")
-            except BlockingIOError:  # full of such wishes
-                pass
+            self._wake()
 
     # In the thread itself:
 
@@ -82,7 +78,7 @@ class Hub:
             self._selector = selectors.DefaultSelector()
         except OSError:  # no descriptor is left for it
             self._selector = selectors.PollSelector()
-        self._selector.register(self._wake_reader, selectors.EVENT_READ, self._drain_wakes)
+        self._selector.register(self._wake.fd, selectors.EVENT_READ, self._woken)
         lingered = False
         while True:
             self._run_posted()
@@ -120,11 +116,8 @@ class Hub:
         except Exception:
             report.logger().exception("a message from another process could not be dealt with")
 
-    def _drain_wakes(self, _: int) -> None:
-        try:
-            os.read(self._wake_reader, 4096)
-        except BlockingIOError:
-            pass
+    def _woken(self, _: int) -> None:
+        self._wake.heard()
 
     def end(self) -> None:
         """Do what was posted, and end the thread: the interpreter is on its way out."""
@@ -132,16 +125,15 @@ class Hub:
         self.post(lambda: None)
 
     def forget(self) -> None:
-        """In a forked child: close what is this hub's own. Its thread is the parent's."""
+        """In a forked child, or where it has not run: close what is its own. A thread of the parent's may have the lock."""
+        self._ended = True
         if self._selector is not None:
             self._selector.close()
-        self._close()
+        self._wake.abandon()
 
     def _close(self) -> None:
-        if not self._ended:
-            self._ended = True
-            os.close(self._wake_reader)
-            os.close(self._wake_writer)
+        self._ended = True
+        self._wake.close()
 
 
 def outlived() -> bool:
@@ -163,7 +155,11 @@ def hub() -> Hub:
     try:
         return _hubs[""]
     except KeyError:
-        return _hubs.setdefault("", Hub())
+        mine = Hub()
+        the = _hubs.setdefault("", mine)
+        if the is not mine:  # another thread was faster, or a signal handler
+            mine.forget()
+        return the
 
 
 @atexit.register

@@ -1,4 +1,4 @@
-"""A conversation with a PostgreSQL server that cannot hang: libpq's calls that do not block, and a pipe to wake who sleeps.
+"""A conversation with a PostgreSQL server that cannot hang: libpq's calls that do not block, and a `Wake` for who sleeps.
 
 One thread has it. Whatever it waits for, it wakes up when it is told to, at a deadline, and when the server says anything.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import select
-from _thread import RLock, allocate_lock
+from _thread import allocate_lock
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ except ImportError as missing:
     ) from missing
 
 from ..clock import boottime
+from .wake import Wake as Wake  # noqa: PLC0414 whoever talks has it from here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,11 +36,10 @@ if TYPE_CHECKING:
     Row: TypeAlias = tuple[str | None, ...]
     Value: TypeAlias = str | int | float | bool | None
 
-__all__ = ["Lost", "Refused", "Talk", "Wake", "clock"]
+__all__ = ["Lost", "Refused", "Talk", "clock"]
 
 CONNECT = 5.0  # seconds that one host may take to let us in, where the address does not say `connect_timeout`
 _talks: dict[Talk, None] = {}  # all there are, for a forked child to drop
-_wakes: dict[Wake, None] = {}
 _calling = allocate_lock()  # held while libpq may open a socket: no fork then, for the child would not know of it
 
 
@@ -58,45 +58,6 @@ class Refused(ConnectionError):
     def __init__(self, message: str, code: str) -> None:
         super().__init__(message)
         self.code = code
-
-
-class Wake:
-    """Wakes a thread that sleeps on `fd`. From anywhere, also after its end; never blocks."""
-
-    def __init__(self) -> None:
-        self._lock = RLock()  # against a write into what was closed; a signal handler may come by in the midst of a ring
-        self._open = True
-        self.fd, self._writer = os.pipe()
-        os.set_blocking(self.fd, False)
-        os.set_blocking(self._writer, False)
-        _wakes[self] = None
-
-    def __call__(self) -> None:
-        with self._lock:
-            if self._open:
-                try:
-                    os.write(self._writer, b"!")
-                except BlockingIOError:  # it has been told often enough
-                    pass
-
-    def heard(self) -> None:
-        try:
-            os.read(self.fd, 4096)
-        except BlockingIOError:
-            pass
-
-    def close(self) -> None:
-        """End it. May be called again."""
-        with self._lock:
-            if self._open:
-                self.abandon()
-
-    def abandon(self) -> None:
-        """In a forked child: close its descriptors."""
-        self._open = False
-        os.close(self.fd)
-        os.close(self._writer)
-        _wakes.pop(self, None)
 
 
 class Talk:
@@ -283,8 +244,6 @@ def _after_fork() -> None:
     for talk in list(_talks):
         talk.abandon()
     _talks.clear()
-    for wake in list(_wakes):
-        wake.abandon()
 
 
 if hasattr(os, "register_at_fork"):
