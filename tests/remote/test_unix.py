@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import warnings
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ref_proxy import Revoked, RevokeDeadlock, RevokeTimeout, remote
+from ref_proxy.remote.unix_link import _links
 
 from .conformance import Conformance, Later, until
 from .puppet import PATIENCE, Failed, Puppet
@@ -437,6 +438,32 @@ class TestTheName:
             remote.announce(f"unix:{directory}/model.bin", ["x"])
         assert [path.name for path in directory.iterdir()] == ["model.bin"]
         assert (directory / "model.bin").read_text() == "precious"
+
+
+class TestMuchToSay:
+    """More than a socket takes at once, and more than a message may have."""
+
+    def test_an_answer_of_any_size_comes_whole(self, address: str) -> None:
+        with remote.announce(address, ["x"]) as shared, ExitStack() as held:
+            handles = [held.enter_context(remote.attach(address, open=lambda info: [info])) for _ in range(40)]
+            proxies = [handle.proxy(f"{number}: {'x' * 1000}") for handle in handles for number in range(32)]
+            told = sum(len(proxy) for holder in shared.holders(PATIENCE) for proxy in holder.proxies)
+            assert told > 1024 * 1024
+            for where in (address, "unix:"):
+                (found,) = remote.survey(where)
+                assert sum(len(proxy) for holder in found.holders for proxy in holder.proxies) == told
+            del proxies
+
+    def test_who_does_not_read_it_is_left(
+        self, address: str, directory: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("ref_proxy.remote.unix_link.LAST_WORDS", 0.05)
+        monkeypatch.setattr("ref_proxy.remote.unix_owner.me", lambda: "x" * 1000_000)
+        with remote.announce(address, ["x"]), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor:
+            visitor.connect(str(directory / name))
+            visitor.sendall(b'{"do": "list", "version": 1}\n')
+            until(lambda: bool(_links))
+            until(lambda: not _links)
 
 
 class TestWithoutPidfds:

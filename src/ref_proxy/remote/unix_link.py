@@ -7,10 +7,11 @@ import os
 import selectors
 import socket
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from . import wire
-from .hub import hub, outlived
+from .hub import ending, hub, outlived
 from .records import ProtocolError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ __all__ = ["Link"]
 
 CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 MOST_UNSENT = 1024 * 1024  # bytes: who does not read that much is cut off
+LAST_WORDS = 10.0  # seconds that the other side may take to read them
 
 _links: dict[Link, None] = {}  # all that is open, for a forked child to close
 
@@ -100,7 +102,7 @@ class Link:
             self._unsent += wire.encode(kind, **fields)
             self._flush()
 
-    def _flush(self) -> None:
+    def _send(self) -> None:
         try:
             sent = self.connection.send(self._unsent)
             self._unsent = self._unsent[sent:]
@@ -108,6 +110,9 @@ class Link:
             pass
         except OSError:  # it is over: that is read, too
             self._unsent = b""
+
+    def _flush(self) -> None:
+        self._send()
         if len(self._unsent) > MOST_UNSENT:
             self._unsent = b""
             self.hung_up()
@@ -122,16 +127,30 @@ class Link:
         self.died()
 
     def close(self, **last_words: Any) -> None:
-        """The end of it, as far as this side goes."""
+        """The end of it, as far as this side goes: as soon as the last words are sent, which may be more than a buffer takes."""
         if not self.closed:
-            if last_words:
-                self.say(**last_words)
             self.closed = True
-            hub().cancel(self)
-            hub().unwatch(self.connection.fileno())
+            self.tell_nobody()
             if self.peer.pidfd is not None:
                 hub().unwatch(self.peer.pidfd)
-            self.abandon()
+            if last_words:
+                self._unsent += wire.encode(**last_words)
+                self._send()
+            if last_words and self._unsent and not ending():
+                hub().watch(self.connection.fileno(), lambda _: self._send_last(), selectors.EVENT_WRITE)
+                hub().call_at(self, monotonic() + LAST_WORDS, self._end)
+            else:
+                self._end()
+
+    def _send_last(self) -> None:
+        self._send()
+        if not self._unsent:
+            self._end()
+
+    def _end(self) -> None:
+        hub().cancel(self)
+        hub().unwatch(self.connection.fileno())
+        self.abandon()
 
     def abandon(self) -> None:
         """Close its descriptors, and nothing else: also in a forked child."""
