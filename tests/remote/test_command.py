@@ -9,6 +9,8 @@ import pytest
 
 from ref_proxy import cli, remote
 
+from .test_unix import answering, listener
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -44,6 +46,27 @@ def test_list_says_where_there_is_nothing(name: str, capsys: pytest.CaptureFixtu
     assert run(capsys, "list") == (0, "unix:: nothing is announced\n", "")
     status, out, err = run(capsys, "list", name)
     assert (status, out) == (2, "") and f"nobody announces 'unix:{name}'" in err
+
+
+def test_list_names_those_whose_owner_cannot_be_asked(
+    name: str,
+    directory: Path,
+    puppets: Callable[..., Puppet],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ref_proxy.remote.unix.HANDSHAKE", 0.05)
+    stopped = puppets()
+    stopped.ask("announce", address=f"unix:{name}-2")
+    stopped.stop()
+    listener(directory / f"{name}-3").close()  # what a dead owner has left is nobody
+    with answering(directory / name, b'{"do": "listed", "version": 2, "survey": {}}\n'):
+        status, out, err = run(capsys, "list")
+    another, late = out.splitlines()
+    assert (status, err) == (2, "")
+    assert another.startswith(f"unix:{name}: ") and "speaks version 2 of the protocol" in another
+    assert late.startswith(f"unix:{name}-2: ") and f"process {stopped.pid}, did not answer within 0.05 s" in late
+    assert {found.state for found in remote.survey("unix:")} == {"unknown"}
 
 
 def test_revoke_says_who_holds_it_up_and_carries_on(

@@ -31,6 +31,7 @@ def run_list(addresses: Sequence[str]) -> int:
             print(f"{address}: nothing is announced")
         for each in found:
             print("\n".join(_told(each)))
+            status = UNUSABLE if each.state == "unknown" else status
     return status
 
 
@@ -63,6 +64,8 @@ def _complain(error: Exception) -> int:
 
 
 def _told(found: Survey) -> list[str]:
+    if found.state == "unknown":
+        return [f"{found.address}: {found.owner}"]
     head = [f"{found.address}, epoch {found.epoch}, {found.state}", f"  owner   {found.owner}"]
     return head + (_holders(found.holders) or ["  held by nobody else"])
 

@@ -97,12 +97,15 @@ class Outcome(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """One name that is announced: who owns it, under which epoch, whether it is being removed, and who holds it."""
+    """One name that is announced: who owns it, under which epoch, whether it is being removed, and who holds it.
+
+    Where all names are asked for, and the owner of this one could not be asked, its state is "unknown", and `owner` says why.
+    """
 
     address: str
     owner: str
     epoch: int
-    state: Literal["live", "draining"]
+    state: Literal["live", "draining", "unknown"]
     holders: tuple[Holder, ...]
 
 

@@ -19,14 +19,14 @@ from .backend import Backend, Registration
 from .hub import hub
 from .peers import Peer, me
 from .place import Place, names
-from .records import NotAnnounced, ProtocolError
+from .records import NotAnnounced, ProtocolError, Survey
 from .unix_link import Link
 from .unix_owner import BREATH, CUT_OFF, HANDSHAKE, Desk
 
 if TYPE_CHECKING:
     from .backend import Announcement, Info, Landlord, Tenant
     from .gate import Gate
-    from .records import Outcome, Survey
+    from .records import Outcome
 
 __all__ = ["Unix", "backend"]
 
@@ -107,8 +107,10 @@ class Unix(Backend):
         for each in names():
             try:
                 found.append(self._survey(each))
-            except (NotAnnounced, TimeoutError, ConnectionError):  # it went just now, or left its socket behind
+            except NotAnnounced:  # it went just now, or left its socket behind
                 pass
+            except (TimeoutError, ConnectionError) as error:  # it is stopped, or of another version
+                found.append(Survey(f"unix:{each}", getattr(error, "strerror", None) or str(error), 0, "unknown", ()))
         return found
 
     def _survey(self, name: str) -> Survey:
