@@ -28,9 +28,9 @@ def run_list(addresses: Sequence[str]) -> int:
             status = _complain(error)
             continue
         if not found:
-            print(f"{address}: nothing is announced")
+            _say(f"{address}: nothing is announced")
         for each in found:
-            print("\n".join(_told(each)))
+            _say("\n".join(_told(each)))
             status = UNUSABLE if each.state == "unknown" else status
     return status
 
@@ -40,17 +40,24 @@ def run_revoke(address: str, timeout: float | None, fence_after: float | None) -
     try:
         outcome = outside.revoke(_full(address), timeout, fence_after=fence_after)
     except RevokeTimeout as late:
-        print(f"{address} is denied to everybody, but was not released within {timeout} s; still held by")
-        print("\n".join(_holders(late.holders) or ["  the owner itself: " + str(late)]))
+        _say(f"{address} is denied to everybody, but was not released within {timeout} s; still held by")
+        _say("\n".join(_holders(late.holders) or ["  the owner itself: " + str(late)]))
         return NOT_DONE
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         return _complain(error)
     if outcome.state == "drained":
-        print(f"{address}, epoch {outcome.epoch}: nobody uses it any more, and it was released")
+        _say(f"{address}, epoch {outcome.epoch}: nobody uses it any more, and it was released")
         return DONE
-    print(f"{address}, epoch {outcome.epoch}: it was released, but these were cut off, and may still use what they have taken")
-    print("\n".join(_holders(outcome.holders)))
+    _say(f"{address}, epoch {outcome.epoch}: it was released, but these were cut off, and may still use what they have taken")
+    _say("\n".join(_holders(outcome.holders)))
     return NOT_DONE
+
+
+def _say(text: str, *, wrong: bool = False) -> None:
+    """Print it, in whatever the other end of the pipe can spell."""
+    file = sys.stderr if wrong else sys.stdout
+    encoding = file.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=file)
 
 
 def _full(address: str) -> str:
@@ -59,7 +66,7 @@ def _full(address: str) -> str:
 
 
 def _complain(error: Exception) -> int:
-    print(f"ref-proxy remote: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
+    _say(f"ref-proxy remote: {getattr(error, 'strerror', None) or error}", wrong=True)
     return UNUSABLE
 
 

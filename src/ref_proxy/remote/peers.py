@@ -88,9 +88,13 @@ def _let_pass(error: OSError, *known: int) -> None:
 
 
 def me() -> str:
-    """What this process calls itself, for others to read."""
+    """What this process calls itself, for others to read: in ASCII, which each of them, and each database, can spell."""
     multiprocessing = sys.modules.get("multiprocessing")
     if multiprocessing is not None and (name := multiprocessing.current_process().name) != "MainProcess":
-        return str(name)[:120]
+        return _spelled(str(name))
     command = [os.path.basename(word) if i < 2 else word for i, word in enumerate(sys.orig_argv)]
-    return " ".join(command)[:120] or "python"
+    return _spelled(" ".join(command)) or "python"
+
+
+def _spelled(name: str) -> str:
+    return name.encode("unicode_escape").decode("ascii")[:120]
