@@ -454,6 +454,19 @@ class TestMuchToSay:
                 assert sum(len(proxy) for holder in found.holders for proxy in holder.proxies) == told
             del proxies
 
+    @pytest.mark.parametrize("letter", ["x", "日", "\U0001f600", "\n"])
+    def test_a_holder_with_names_of_any_length_is_understood(self, letter: str, address: str) -> None:
+        shared = remote.announce(address, ["x"])
+        with remote.attach(address, open=lambda info: [info]) as handle, ExitStack() as sections:
+            proxies = [handle.proxy(f"{number:02d}: {letter * 10_000}") for number in range(32)]
+            for proxy in proxies:
+                sections.enter_context(proxy.access())
+            (holder,) = shared.holders(PATIENCE)
+        shared.revoke(fence_after=0)  # for a holder that is not understood would count until this process ends
+        assert holder.state == "attached"
+        assert [proxy[:5] for proxy in holder.proxies] == [f"{number:02d}: {letter}" for number in range(32)]
+        assert len(holder.inside) == 32
+
     def test_who_does_not_read_it_is_left(
         self, address: str, directory: Path, name: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -61,8 +61,8 @@ class _Registration(Registration):
             self._tenant.gone(reason, replaced=replaced)
 
     def _report(self) -> None:
-        told = self._tenant.report()
-        hub().post(lambda: self._link.say("report", proxies=list(told.proxies), inside=list(told.inside)))
+        message = wire.told(self._tenant.report())
+        hub().post(lambda: self._link.send(message))
 
     def acknowledge(self) -> None:
         hub().post(self._acknowledge)

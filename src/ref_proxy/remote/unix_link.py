@@ -98,8 +98,11 @@ class Link:
 
     def say(self, kind: str, **fields: Any) -> None:
         """Send a message, as soon as the other side reads."""
+        self.send(wire.encode(kind, **fields))
+
+    def send(self, message: bytes) -> None:
         if not self.closed:
-            self._unsent += wire.encode(kind, **fields)
+            self._unsent += message
             self._flush()
 
     def _send(self) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "failure",
     "plain",
     "raised",
+    "told",
 ]
 
 VERSION = 1
@@ -53,6 +54,17 @@ _KINDS: dict[str, dict[str, tuple[type, ...]]] = {
 def encode(kind: str, **fields: Any) -> bytes:
     """One message."""
     return json.dumps({"do": kind, **fields}, allow_nan=False).encode() + b"\n"
+
+
+def told(report: Report) -> bytes:
+    """A holder's report as one message. Lines that are too long for that are cut: names have any length."""
+    longest = 4096
+    while True:
+        proxies, inside = ([line if len(line) <= longest else f"{line[:longest]}..." for line in lines] for lines in report)
+        message = encode("report", proxies=proxies, inside=inside)
+        if len(message) <= MOST_ASKED or not longest:
+            return message
+        longest //= 2
 
 
 class Lines:
