@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# Now, for recv_fds(): where no descriptor is left it could not be loaded any more.
+import array  # noqa: F401  # pyright: ignore[reportUnusedImport]
 import atexit
 import os
 import selectors
