@@ -139,6 +139,48 @@ def test_a_registration_that_meets_a_removal_at_any_step_is_refused_or_recalled_
     assert removal.result() == remote.Outcome("drained", (), shared.epoch)
 
 
+def test_an_attachment_that_fails_halfway_holds_nothing(
+    server: PostgresServer, patient_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, other = remote.announce(patient_address, ["owned"]), remote.announce(patient_address + "-2", ["other"])
+    with remote.attach(patient_address + "-2", open=opened):  # so the session goes on
+        with monkeypatch.context() as patched:
+            patched.setattr(Session, "execute", failing(Session.execute, sql.ENTER))
+            with pytest.raises(Failed):
+                remote.attach(patient_address, open=opened)
+        assert shared.revoke(timeout=PATIENCE).state == "drained"
+    other.revoke()
+
+
+@pytest.mark.parametrize("statement", [sql.ANNOUNCE, sql.TIDY])
+def test_an_announcement_that_fails_halfway_leaves_the_name_to_others(
+    statement: str, patient_address: str, puppets: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with remote.announce(patient_address + "-2", ["other"]):  # so the session goes on
+        with monkeypatch.context() as patched:
+            patched.setattr(Session, "execute", failing(Session.execute, statement))
+            with pytest.raises(Failed):
+                remote.announce(patient_address, ["owned"])
+        heir = puppets()
+        assert heir.ask("announce", address=patient_address)
+        heir.ask("revoke")
+
+
+class Failed(Exception):
+    """What no statement raises."""
+
+
+def failing(execute: Callable[..., Any], statement: str) -> Callable[..., Any]:
+    """This statement fails for a reason of its own."""
+
+    def run(session: Session, text: str, *values: Any) -> Any:
+        if text == statement:
+            raise Failed(text)
+        return execute(session, text, *values)
+
+    return run
+
+
 # ---- A session that is lost ----
 
 

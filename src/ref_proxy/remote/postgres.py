@@ -25,7 +25,7 @@ from ..waiting import Claim, start
 from . import dsn as dsns
 from . import libpq, sql, wire
 from .backend import Announcement, Backend, Registration
-from .libpq import Refused, clock
+from .libpq import Lost, Refused, clock
 from .peers import me
 from .records import Holder, NotAnnounced, Survey
 from .session import SAY_SO, Holding, Member, Server
@@ -289,8 +289,8 @@ class Postgres(Backend):
             rows = session.execute(sql.ANNOUNCE, name, lock, json.dumps(info), mine.host, mine.pid, me())
             session.execute(sql.NOTICE)
             session.execute(sql.TIDY)
-        except Refused:
-            session.execute(sql.DROP_NAME, lock)
+        except BaseException as error:
+            _give_back(session, error, sql.DROP_NAME, lock)
             raise
         desk = _Desk(self._server, session, name, landlord, _number(rows[0][0]))
         session.desks[desk] = None
@@ -316,6 +316,9 @@ class Postgres(Backend):
                         holding.id = _number(rows[0][0])
                         return holding
                     session.execute(sql.LET_GO, holding.lock)
+            except BaseException as error:
+                _give_back(session, error, sql.LET_GO, holding.lock)
+                raise
             finally:
                 if not holding.id:
                     session.holdings.pop(holding, None)
@@ -376,6 +379,12 @@ class Postgres(Backend):
                 _wait_for_more(session, seen, monotonic() + self._dsn.lease / 3)
         finally:
             server.call(lambda session: session.execute(sql.DROP_REQUEST, number), timeout=ANSWER)
+
+
+def _give_back(session: Session, error: BaseException, statement: str, lock: int) -> None:
+    """Of what failed halfway no lock is kept: the session may go on for long, for other names."""
+    if not isinstance(error, Lost):
+        session.execute(statement, lock)
 
 
 def _wait_for_more(session: Session, seen: int, deadline: float) -> None:
