@@ -31,7 +31,7 @@ pytest.importorskip("psycopg", reason="needs psycopg, and libpq", exc_type=Impor
 
 from ref_proxy.clock import boottime
 from ref_proxy.remote import sql
-from ref_proxy.remote.libpq import Talk
+from ref_proxy.remote.libpq import Lost, Talk
 from ref_proxy.remote.session import Session
 
 pytestmark = one_twin
@@ -625,6 +625,33 @@ def test_ctrl_c_in_a_replacement_hides_no_holder_from_the_removal(
     assert removal.running
     worker.ask("leave")
     assert removal.result().state == "drained"
+
+
+def test_a_replacement_whose_answer_is_lost_hides_no_holder_from_the_removal(
+    address: str, puppets: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = remote.announce(address, ["owned"])
+    worker, execute = puppets(), Session.execute
+    attached: list[Any] = []
+
+    def lost(session: Session, text: str, *values: Any) -> Any:
+        rows = execute(session, text, *values)
+        if text == sql.SUCCEED:
+            attached.append(worker.ask("attach", address=address)["epoch"])
+            worker.ask("enter")
+            raise Lost("the answer is lost")
+        return rows
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Session, "execute", lost)
+        with pytest.raises(Lost):
+            shared.replace(["new"])
+    assert attached[0] > shared.epoch
+    removal = Later(lambda: shared.revoke(timeout=PATIENCE))
+    until(lambda: [(holder.pid, holder.epoch) for holder in shared.holders()] == [(worker.pid, attached[0])])
+    assert removal.running
+    worker.ask("leave")
+    assert removal.result() == remote.Outcome("drained", (), attached[0])
 
 
 # ---- Hints, schema, roles ----

@@ -207,7 +207,11 @@ class _Announcement(Announcement):
         return [self._vigil, *self._desk.strays] if self._vigil.final else [self._vigil]
 
     def wait(self, deadline: float | None) -> bool:
-        return all(vigil.wait(deadline) for vigil in self._vigils())
+        vigils = self._vigils()
+        over = all(vigil.wait(deadline) for vigil in vigils)
+        if over:
+            self.epoch = max(vigil.epoch for vigil in vigils)
+        return over
 
     def fence(self) -> None:
         for vigil in self._vigils():
@@ -215,23 +219,39 @@ class _Announcement(Announcement):
 
     @property
     def cut(self) -> Sequence[Holder]:
-        return [holder for vigil in self._vigils() for holder in vigil.cut.values()]
+        cut = {number: holder for vigil in self._vigils() for number, holder in vigil.cut.items()}  # two may wait for the same
+        return list(cut.values())
 
     def holders(self, ask: float = 0.0) -> list[Holder]:
         server = self._desk.server
         try:
-            self._known = _holders(server, [self.epoch], ask)
+            self._known = _holders(server, sorted({vigil.epoch for vigil in self._vigils()}), ask)
         except OSError as error:
             report.logger().warning("%r: who holds it is what was known before: %s", self._desk.name, error)
         return self._known
 
     def succeed(self, info: Info) -> Announcement:
         desk = self._desk
-        return _Announcement(desk, desk.server.call(lambda session: self._succeed(session, info), self._astray))
+        try:
+            return _Announcement(desk, desk.server.call(lambda session: self._succeed(session, info), self._astray))
+        except BaseException:
+            self._in_doubt()
+            raise
 
     def _astray(self, epoch: int) -> None:
         """Ctrl-C came in between: it is announced, and the owner does not know of it."""
         self._desk.strays.append(Vigil(self._desk.server, epoch, self._desk.owner, self._desk.name))
+
+    def _in_doubt(self) -> None:
+        """The answer may be lost, and not the statement: that is seen in the tables when the removal is at its end.
+
+        Once is enough: what is not known of is always the last, for there is none after the end of the desk's session.
+        """
+        desk = self._desk
+        if not any(stray.final for stray in desk.strays):
+            stray = Vigil(desk.server, 0, desk.owner, desk.name, after=self.epoch)
+            stray.final = True
+            desk.strays.append(stray)
 
     def _succeed(self, session: Session, info: Info) -> int:
         rows = session.execute(sql.SUCCEED, self._desk.owner, json.dumps(info)) if session is self._desk.session else []

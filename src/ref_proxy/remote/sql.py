@@ -100,6 +100,10 @@ NOTICE = f"update ref_proxy.holder h set abandoned = now() where abandoned is nu
 SUCCEED = """
 update ref_proxy.announced set epoch = nextval('ref_proxy.epoch'), info = $2 where owner = $1 and state = 'live'
 returning epoch"""
+# What the last of these has done, if its answer was lost: after [OVER], which waits for it, or forbids it.
+LATEST = """
+select max(epoch) from (select epoch, owner from ref_proxy.announced union all select epoch, owner from ref_proxy.holder) as every
+where owner = $1 and epoch > $2"""
 # $2 is the owner's number, where nothing takes its place.
 RECALL = """
 with over as (update ref_proxy.announced set state = 'draining' where owner = $2::bigint)

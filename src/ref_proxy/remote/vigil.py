@@ -39,13 +39,14 @@ _vigils: WeakKeyDictionary[Vigil, None] = WeakKeyDictionary()
 class Vigil:
     """Runs from the recall until nobody is left, in a thread that sleeps."""
 
-    def __init__(self, server: Server, epoch: int, owner: int, name: str) -> None:
+    def __init__(self, server: Server, epoch: int, owner: int, name: str, *, after: int | None = None) -> None:
         self.final = False  # whether nothing takes its place
         self.recalled = False  # in the tables
         self.over = False
         self.cut: dict[int, Holder] = {}  # by the number of its row
         self._server = server
-        self._epoch = epoch
+        self.epoch = epoch
+        self._after = after  # it is not known which epoch: the last one of this owner, if there is any after this one
         self._owner = owner
         self._name = name
         self._bell = Bell()
@@ -69,7 +70,7 @@ class Vigil:
 
     def recall(self, execute: Callable[..., object]) -> None:
         """Say in the tables that it is over, and notify everybody. May be done twice."""
-        execute(sql.RECALL, self._epoch, self._owner if self.final else None)  # [OVER]
+        execute(sql.RECALL, self.epoch, self._owner if self.final else None)  # [OVER]
         self.recalled = True
 
     def wait(self, deadline: float | None) -> bool:
@@ -126,13 +127,23 @@ class Vigil:
             self._execute(sql.SET_UP, max(1, round(lease)), int(1500 * lease) + 1)
             if not self.recalled:
                 self.recall(self._execute)
+            if self._after is not None and not self._found(self._after):
+                self.over = True
+                return
             self._wait_for_lock()
             self._execute(sql.LISTEN)  # not before: who listens and does not read holds up the server's queue
             self._judge()
-            self._execute(sql.FORGET_ALL, self._epoch)
+            self._execute(sql.FORGET_ALL, self.epoch)
             self.over = True
         finally:
             self.talk.close()
+
+    def _found(self, after: int) -> bool:
+        [[latest]] = self._execute(sql.LATEST, self._owner, after)
+        if latest is not None:
+            self.epoch = int(latest)
+            self.recall(self._execute)
+        return latest is not None
 
     def _execute(self, statement: str, *values: Value) -> list[Row]:
         return self.talk.execute(statement, *values, until=clock() + self._server.dsn.lease)
@@ -150,7 +161,7 @@ class Vigil:
             watched = self._alive()
             self._waiting = True
             try:
-                self.talk.execute(sql.WAIT, sql.key("epoch", self._epoch), until=None, also=watched)  # [WAIT]
+                self.talk.execute(sql.WAIT, sql.key("epoch", self.epoch), until=None, also=watched)  # [WAIT]
                 return
             except Refused as error:
                 if error.code != CANCELLED:
@@ -161,7 +172,7 @@ class Vigil:
     def _alive(self) -> list[int]:
         """What becomes readable when a holder on this host ends. The sessions of those that have are ended."""
         alive, dead = list[int](), list[int]()
-        for row in self._execute(sql.LEFT_BEHIND, self._epoch):
+        for row in self._execute(sql.LEFT_BEHIND, self.epoch):
             which, identity = _who(row)
             if self._dead(which, identity):
                 dead.append(which)
@@ -180,7 +191,7 @@ class Vigil:
             if self._fenced and not cut_off:
                 cut_off = True
                 self._cut_off()
-            rows = self._execute(sql.LEFT_BEHIND, self._epoch)
+            rows = self._execute(sql.LEFT_BEHIND, self.epoch)
             left = [row for row in rows if not self._settled(row)]
             if not left:
                 return
@@ -193,7 +204,7 @@ class Vigil:
 
     def _cut_off(self) -> None:
         try:
-            self._execute(sql.CUT_OFF, self._epoch)
+            self._execute(sql.CUT_OFF, self.epoch)
         except Refused as error:  # another role's: it denies all the same, by what it is told, or by its lease
             report.logger().warning("%r: the sessions of its holders could not be ended: %s", self._name, error)
 
@@ -210,7 +221,7 @@ class Vigil:
             if clock() < until and not (self._fenced and denied == "t"):
                 return False
             state: Literal["fenced", "lost"] = "fenced" if self._fenced else "lost"
-            self.cut[which] = Holder(host or "", int(pid or 0), process or "", self._epoch, state, said(told))
+            self.cut[which] = Holder(host or "", int(pid or 0), process or "", self.epoch, state, said(told))
         self._until.pop(which, None)
         return True
 
