@@ -573,6 +573,33 @@ def test_who_has_denied_is_cut_off_at_once_and_keeps_what_else_it_holds(patient_
     assert other.revoke().state == "drained"
 
 
+@pytest.mark.parametrize("how", ["cut off", "killed"])
+def test_a_wait_is_given_up_though_the_server_lets_nobody_in_any_more(
+    how: str, own_server: PostgresServer, name: str, puppets: Any
+) -> None:
+    address = f"{own_server.uri(lease=FOREVER)}#{name}"
+    shared = remote.announce(address, ["owned"])
+    worker = puppets()
+    worker.ask("attach", address=address)
+    worker.ask("enter")
+    copy = worker.ask("copy") if how == "killed" else 0  # it has the connection, so the server hears of no end
+    removal = Later(shared.revoke)
+    until(lambda: own_server.rows("select count(*) from pg_locks where locktype = 'advisory' and not granted") == [(1,)])
+    until(lambda: own_server.rows("select denied from ref_proxy.holder") == [(True,)])  # who has not is given its lease
+    os.kill(own_server._process.pid, signal.SIGSTOP)  # the one that takes connections
+    try:
+        if how == "killed":
+            worker.kill()
+        else:
+            Later(lambda: shared.revoke(fence_after=0)).result()
+        outcome = removal.result()
+        assert [holder.pid for holder in outcome.holders] == ([worker.pid] if how == "cut off" else [])
+    finally:
+        os.kill(own_server._process.pid, signal.SIGCONT)
+        if copy:
+            os.kill(copy, signal.SIGKILL)
+
+
 def test_ctrl_c_in_a_wait_is_heard_at_once_and_the_removal_is_carried_on(address: str, puppets: Any) -> None:
     shared = remote.announce(address, ["owned"])
     worker = puppets()

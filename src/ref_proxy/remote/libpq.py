@@ -121,14 +121,16 @@ class Talk:
             raise Lost(errno.ENOTCONN, f"the session at {self._dsn.shown} is over")
         return self._pgconn
 
-    def execute(self, sql: str, *values: Value, until: float | None, also: Iterable[int] = ()) -> list[Row]:
+    def execute(
+        self, sql: str, *values: Value, until: float | None, also: Iterable[int] = (), then: Callable[[], object] = lambda: None
+    ) -> list[Row]:
         """Run one statement, and return its rows. Raises `Refused`; `Lost`, also where there is no answer until then.
 
-        Given up, as `cancel()` does, as soon as one of the descriptors in `also` is readable.
+        As soon as one of the descriptors in `also` is readable, it does `then()`, once, and goes on.
         """
         try:
             self.pgconn.send_query_params(sql.encode(), [None if value is None else str(value).encode() for value in values])
-            return self._results(until, list(also))
+            return self._results(until, list(also), then)
         except psycopg.Error as error:
             raise self._lost(error) from None
 
@@ -136,19 +138,21 @@ class Talk:
         """Run several statements as one transaction."""
         try:
             self.pgconn.send_query(sql.encode())
-            self._results(until, [])
+            self._results(until)
         except psycopg.Error as error:
             raise self._lost(error) from None
 
-    def _results(self, until: float | None, also: list[int]) -> list[Row]:
+    def _results(
+        self, until: float | None, also: list[int] | None = None, then: Callable[[], object] = lambda: None
+    ) -> list[Row]:
         pgconn, rows, refused = self.pgconn, list["Row"](), None
         while True:
             while (unsent := pgconn.flush()) or pgconn.is_busy():
                 if until is not None and clock() >= until:
                     raise Lost(errno.ETIMEDOUT, f"the lease has run out: {self._dsn.shown} has not answered in time")
-                if self._listen(until, bool(unsent), also):
-                    also.clear()
-                    self.cancel()
+                if self._listen(until, bool(unsent), also or ()):
+                    also = None
+                    then()
             result = pgconn.get_result()
             if result is None:
                 break
@@ -200,13 +204,6 @@ class Talk:
     def _lost(self, why: object) -> Lost:
         said = self._said or str(why).strip()
         return Lost(errno.ECONNRESET, f"the session at {self._dsn.shown} is lost: {said}")
-
-    def cancel(self) -> None:
-        """Have the server give up the statement that is being waited for."""
-        try:
-            self.pgconn.get_cancel().cancel()
-        except psycopg.Error as error:
-            raise self._lost(error) from None
 
     def close(self) -> None:
         """End it. May be called again."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Vigil", "said"]
 
 CANCELLED = "57014"
+CANCELLING = 1.0  # seconds that the process's session may take to have the wait given up
 SLOWEST = 1.0  # seconds between two attempts to reach a server that is away
 _vigils: WeakKeyDictionary[Vigil, None] = WeakKeyDictionary()
 
@@ -125,6 +126,7 @@ class Vigil:
             self.talk.connect(me())
             lease = self._server.dsn.lease
             self._execute(sql.SET_UP, max(1, round(lease)), int(1500 * lease) + 1)
+            [[self._backend]] = self._execute(sql.HERE)  # in a pool it is another one than libpq says
             if not self.recalled:
                 self.recall(self._execute)
             if self._after is not None and not self._found(self._after):
@@ -152,8 +154,19 @@ class Vigil:
         if self._ended:
             raise Lost(errno.ECANCELED, "this process is at its end")
         if self._fenced and self._waiting:
-            self._waiting = False
-            self.talk.cancel()
+            self._cancel()
+
+    def _cancel(self) -> None:
+        """Have the server give up the wait for the lock: by the process's session, which is there.
+
+        Not as libpq does it, by another connection: while none is to be had, that blocks, and keeps the GIL. Where the session
+        does not answer either, this connection is given up, and the wait that is left at the server harms nobody.
+        """
+        self._waiting = False
+        try:
+            self._server.call(lambda session: session.execute(sql.CANCEL, self._backend), timeout=CANCELLING)
+        except OSError as error:
+            raise Lost(errno.ECONNRESET, f"the wait could not be given up: {error}") from None
 
     def _wait_for_lock(self) -> None:
         """Until nobody's session holds it. That of a dead process may live on, where a copy of the process has its connection."""
@@ -161,7 +174,7 @@ class Vigil:
             watched = self._alive()
             self._waiting = True
             try:
-                self.talk.execute(sql.WAIT, sql.key("epoch", self.epoch), until=None, also=watched)  # [WAIT]
+                self.talk.execute(sql.WAIT, sql.key("epoch", self.epoch), until=None, also=watched, then=self._cancel)  # [WAIT]
                 return
             except Refused as error:
                 if error.code != CANCELLED:
