@@ -11,11 +11,12 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ref_proxy import RevokeTimeout, remote
+from ref_proxy import Revoked, RevokeTimeout, remote
 from tests.support import in_child, one_twin, struck_while_waiting
 
 from .conformance import Conformance, Later, until
@@ -25,7 +26,6 @@ from .server import Lacking, PostgresServer, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 pytest.importorskip("psycopg", reason="needs psycopg, and libpq", exc_type=ImportError)
 
@@ -504,6 +504,55 @@ def test_whoever_is_patient_attaches_when_the_server_comes(own_server: PostgresS
     own_server.start()
     with remote.announce(address, ["owned"]) as shared:
         assert worker.hear()["epoch"] == shared.epoch
+
+
+def test_a_timeout_is_kept_though_the_server_hangs_and_what_was_wished_is_done_later(
+    own_server: PostgresServer, name: str, puppets: Any
+) -> None:
+    address = f"{own_server.uri(lease=FOREVER)}#{name}"
+    shared = remote.announce(address, ["owned"])
+    worker = puppets()
+    worker.ask("attach", address=address)
+    worker.ask("enter")
+    shared.proxy().access().end()
+    with hanging(own_server):
+        assert [holder.pid for holder in Later(lambda: shared.holders(timeout=0.1)).result()] in ([], [worker.pid])
+        with pytest.raises(RevokeTimeout):
+            Later(lambda: shared.revoke(timeout=0.1)).result()
+        with pytest.raises(Revoked):
+            shared.proxy().access()
+    until(lambda: worker.ask("access") is None)
+    worker.ask("leave")
+    assert shared.revoke(timeout=PATIENCE).state == "drained"
+
+
+def test_a_name_is_given_up_though_the_server_hangs_when_that_is_told(
+    own_server: PostgresServer, name: str, puppets: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"{own_server.uri(lease=FOREVER)}#{name}"
+    shared, other = remote.announce(address, ["owned"]), remote.announce(address + "-2", ["other"])
+    with hanging(own_server):
+        Later(shared._sharing.current.withdraw).result()
+    heir = puppets()
+    until(lambda: own_server.rows("select name from ref_proxy.announced") == [(name + "-2",)])
+    assert heir.ask("announce", address=address)
+    heir.ask("revoke")
+    shared.revoke()
+    other.revoke()
+
+
+@contextmanager
+def hanging(server: PostgresServer) -> Iterator[None]:
+    """None of its processes runs."""
+    children = Path(f"/proc/{server._process.pid}/task/{server._process.pid}/children").read_text().split()
+    pids = [server._process.pid, *map(int, children)]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 # ---- Another host ----

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from .backend import Info, Landlord, Tenant
     from .gate import Gate
-    from .libpq import Row
+    from .libpq import Row, Value
     from .records import Outcome
     from .session import Session
 
@@ -44,6 +44,7 @@ __all__ = ["Postgres"]
 
 ANSWER = 10.0  # seconds that an owner may take to hear that it is asked
 REPORTED = 0.25  # seconds for holders to say who is inside, when somebody from outside asks
+SOON = 1.0  # seconds that a call waits, beyond its own time, for a server that may hang: what was wished is done when it goes on
 TRIES = 10  # at a name that is replaced all the time
 
 
@@ -196,7 +197,7 @@ class _Announcement(Announcement):
         if self._vigil.recalled:
             return
         try:
-            self._desk.server.call(lambda session: self._vigil.recall(session.execute), timeout=self._desk.server.dsn.lease)
+            self._desk.server.call(lambda session: self._vigil.recall(session.execute), timeout=SOON)
         except OSError as error:
             report.logger().warning("%r: it is recalled as soon as the server can be reached: %s", self._desk.name, error)
         finally:
@@ -225,7 +226,7 @@ class _Announcement(Announcement):
     def holders(self, ask: float = 0.0) -> list[Holder]:
         server = self._desk.server
         try:
-            self._known = _holders(server, sorted({vigil.epoch for vigil in self._vigils()}), ask)
+            self._known = _holders(server, sorted({vigil.epoch for vigil in self._vigils()}), ask, SOON)
         except OSError as error:
             report.logger().warning("%r: who holds it is what was known before: %s", self._desk.name, error)
         return self._known
@@ -263,9 +264,17 @@ class _Announcement(Announcement):
     def withdraw(self) -> None:
         if self._desk.pid == os.getpid():
             try:
-                self._desk.server.call(self._withdraw, timeout=self._desk.server.dsn.lease)
-            except OSError as error:
-                report.logger().warning("%r: that it is given up could not be told: %s", self._desk.name, error)
+                self._give_up(SOON)
+            except TimeoutError:  # for as long as the session goes on the name is this process's
+                start(self._give_up)
+
+    def _give_up(self, timeout: float | None = None) -> None:
+        try:
+            self._desk.server.call(self._withdraw, timeout=timeout)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            report.logger().warning("%r: that it is given up could not be told: %s", self._desk.name, error)
 
     def _withdraw(self, session: Session) -> None:
         desk = self._desk
@@ -362,7 +371,7 @@ class Postgres(Backend):
         rows = self._server.call(lambda session: self._survey(session, name), timeout=ANSWER)
         if name is not None and not rows:
             raise NotAnnounced(errno.ENODEV, f"nobody announces {self._dsn.address(name)!r}")
-        holders = _holders(self._server, [_number(row[1]) for row in rows], REPORTED) if rows else []
+        holders = _holders(self._server, [_number(row[1]) for row in rows], REPORTED, ANSWER) if rows else []
         return [
             Survey(
                 self._dsn.address(str(each)),
@@ -411,17 +420,25 @@ def _wait_for_more(session: Session, seen: int, deadline: float) -> None:
     session.changed.wait(lambda: session.told > seen or session.ended, deadline)
 
 
-def _holders(server: Server, epochs: list[int], ask: float) -> list[Holder]:
-    """Who holds these; with `ask`, after they were asked and have answered, or did not in time."""
+def _holders(server: Server, epochs: list[int], ask: float, patience: float) -> list[Holder]:
+    """Who holds these; with `ask`, after they were asked and have answered, or did not in time.
+
+    Raises: `TimeoutError` where the server itself has not answered so many seconds after that.
+    """
     deadline, since = monotonic() + ask, "-infinity"
+
+    def each(statement: str, *values: Value) -> list[list[Row]]:
+        return server.call(
+            lambda session: [session.execute(statement, epoch, *values) for epoch in epochs],
+            timeout=max(deadline - monotonic(), 0) + patience,
+        )
+
     if ask:
-        since = server.call(lambda session: [session.execute(sql.ASK_WHO, epoch) for epoch in epochs])[0][0][0] or since
+        since = each(sql.ASK_WHO)[0][0][0] or since
     while True:
         session = server.session()
         seen = session.told
-        rows = [
-            row for rows in server.call(lambda session: [session.execute(sql.HOLDERS, e, since) for e in epochs]) for row in rows
-        ]
+        rows = [row for rows in each(sql.HOLDERS, since) for row in rows]
         if all(row[6] == "t" or row[4] != "t" for row in rows) or monotonic() >= deadline:
             return [_holder(row) for row in rows]
         _wait_for_more(session, seen, deadline)
