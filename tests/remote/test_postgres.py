@@ -805,6 +805,15 @@ def test_the_owners_role_need_not_be_allowed_to_end_sessions(server: PostgresSer
         ("postgresql://h/d?lease=1000001", "lease=1000001 .* at most 1000000"),
         ("postgresql://h/d?nonsense=1", "nonsense"),
         ("postgresql://u:s3cret%zz@h/d", "no address of a PostgreSQL server"),
+        ("postgresql://u:a/s3cret@h:1/d", "percent"),
+        ("postgresql://u:a@s3cret@h:1/d", "percent"),
+        ("postgresql://me@h:s3cret@h:1/d", "percent"),
+        ("postgresql://u:a/b?s3cret@h/d", "no address of a PostgreSQL server"),
+        ("postgresql://u:a#s3cret@h:1/d?lease=0", "lease=0"),
+        ("postgresql://u:a?s3cret@h:1/d?lease=0", "lease=0"),
+        ("postgresql://h:1/d?password=a@s3cret&nonsense=1", "no address of a PostgreSQL server"),
+        ("postgresql://u:s3cret@h:1/d?connect_timeout=abc", "connect_timeout=abc"),
+        ("postgresql://u:s3cret@h:1/d?connect_timeout=nan", "connect_timeout=nan"),
     ],
 )
 def test_a_bad_address_is_refused_without_a_secret(uri: str, complaint: str) -> None:
@@ -813,8 +822,9 @@ def test_a_bad_address_is_refused_without_a_secret(uri: str, complaint: str) -> 
     assert "s3cret" not in str(refused.value)
 
 
-def test_a_password_is_in_no_name_and_no_message(server: PostgresServer, name: str) -> None:
-    address = f"{server.uri(user='postgres:s3cret', lease=LEASE)}#{name}"
+@pytest.mark.parametrize("password", ["s3cret", "a?s3cret", "a#s3cret", "a:s3cret", "%40s3cret"])
+def test_a_password_is_in_no_name_and_no_message(password: str, server: PostgresServer, name: str) -> None:
+    address = f"{server.uri(user=f'postgres:{password}', lease=LEASE)}#{name}"
     with pytest.raises(remote.NotAnnounced) as refused:
         remote.attach(address, open=opened)
     told = [str(refused.value)]
@@ -825,7 +835,7 @@ def test_a_password_is_in_no_name_and_no_message(server: PostgresServer, name: s
     told.append(str(again.value))
     assert not [line for line in told if "s3cret" in line]
     with pytest.raises(ValueError) as nameless:
-        remote.attach("postgresql://u:s3cret@h/d", open=opened)
+        remote.attach(f"postgresql://u:{password}@h/d", open=opened)
     assert "s3cret" not in str(nameless.value)
 
 

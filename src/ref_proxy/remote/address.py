@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 __all__ = ["NAME", "check_name", "find", "shown", "split"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_PASSWORD = re.compile(r"(?<=://)([^:/@?#]*):[^@/?#]*(?=@)|([?&](?:ssl)?password=)[^&#]*")
+_OPTION = re.compile(r"([?&](?:ssl)?password=)[^&#]*", re.IGNORECASE)
+# To the last @: a password may have in it what it should not. Better too much than a part of it.
+_PASSWORD = re.compile(r"(?<=://)([^:]*):.*(?=@)", re.DOTALL)
 
 
 def find(address: str) -> tuple[Backend, str]:
@@ -35,7 +37,9 @@ def split(address: str) -> tuple[Backend, str | None]:
     if colon and scheme in {"postgresql", "postgres"}:
         from . import postgres
 
-        conninfo, _, name = address.partition("#")
+        conninfo, _, name = address.rpartition("#")
+        if not conninfo or "@" in name:  # it is in a password
+            conninfo, name = address, ""
         return postgres.backend(conninfo), check_name(address, name)
     raise ValueError(
         f"{shown(address)!r} is no address: it begins with {scheme + ':' if colon else 'no scheme'}, and there are "
@@ -45,7 +49,7 @@ def split(address: str) -> tuple[Backend, str | None]:
 
 def shown(address: str) -> str:
     """An address without its password: what messages have."""
-    return _PASSWORD.sub(lambda found: found[1] if found[1] is not None else f"{found[2]}...", address)
+    return _PASSWORD.sub(r"\1", _OPTION.sub(r"\1...", address))
 
 
 def check_name(address: str, name: str) -> str | None:

@@ -224,15 +224,17 @@ class Talk:
 
 def check(conninfo: str) -> None:
     """Raises `ValueError` for what libpq cannot read, with nothing in it that is secret."""
-    try:
-        conninfo_to_dict(conninfo)
-    except psycopg.Error as error:
-        from .address import shown
+    from .address import shown
 
+    try:
+        patience = str(conninfo_to_dict(conninfo).get("connect_timeout") or 0)
+    except psycopg.Error as error:
         secret = shown(conninfo) != conninfo
         raise ValueError(
             f"{shown(conninfo)!r} is no address of a PostgreSQL server" + ("" if secret else f": {str(error).strip()}")
         ) from None
+    if not patience.isdecimal():
+        raise ValueError(f"connect_timeout={patience} in {shown(conninfo)!r} is no number of seconds")
 
 
 def _after_fork() -> None:
