@@ -16,6 +16,7 @@ from . import address as addresses
 from . import worker
 from .hub import ending
 from .recall import Recall
+from .records import TO_REPORT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -254,7 +255,7 @@ class Shared(Generic[T]):
         """
         return self._sharing.provider.proxy(name)
 
-    def holders(self, timeout: float = 0.25) -> list[Holder]:
+    def holders(self, timeout: float = TO_REPORT) -> list[Holder]:
         """Who is attached, with their proxies and open sections.
 
         Guarantees: S19. Blocks: until each has answered, at most `timeout` seconds; those that have not are called silent.

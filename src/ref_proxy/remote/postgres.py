@@ -27,7 +27,7 @@ from . import libpq, sql, wire
 from .backend import Announcement, Backend, Registration
 from .libpq import Lost, Refused, clock
 from .peers import me
-from .records import Holder, NotAnnounced, Survey
+from .records import TO_REPORT, Holder, NotAnnounced, Survey
 from .session import SAY_SO, Holding, Member, Server
 from .vigil import Vigil, said
 
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 __all__ = ["Postgres"]
 
 ANSWER = 10.0  # seconds that an owner may take to hear that it is asked
-REPORTED = 0.25  # seconds for holders to say who is inside, when somebody from outside asks
 SOON = 1.0  # seconds that a call waits, beyond its own time, for a server that may hang: what was wished is done when it goes on
 TRIES = 10  # at a name that is replaced all the time
 
@@ -371,7 +370,7 @@ class Postgres(Backend):
         rows = self._server.call(lambda session: self._survey(session, name), timeout=ANSWER)
         if name is not None and not rows:
             raise NotAnnounced(errno.ENODEV, f"nobody announces {self._dsn.address(name)!r}")
-        holders = _holders(self._server, [_number(row[1]) for row in rows], REPORTED, ANSWER) if rows else []
+        holders = _holders(self._server, [_number(row[1]) for row in rows], TO_REPORT, ANSWER) if rows else []
         return [
             Survey(
                 self._dsn.address(str(each)),

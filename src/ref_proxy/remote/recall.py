@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from .. import report
 from ..errors import RevokeTimeout
 from ..waiting import check_timeout
-from .records import Holder, Outcome, listed
+from .records import TO_REPORT, Holder, Outcome, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["Recall"]
 
 T = TypeVar("T")
-PATIENCE = 0.25  # seconds, for holders to say who is inside, when the time has run out already
 
 
 class Recall(Generic[T]):
@@ -121,7 +120,7 @@ class Recall(Generic[T]):
         return outcome
 
     def _holders(self) -> list[Holder]:
-        return [holder for announcement in list(self._announcements) for holder in announcement.holders(ask=PATIENCE)]
+        return [holder for announcement in list(self._announcements) for holder in announcement.holders(ask=TO_REPORT)]
 
     def _late(self, timeout: float | None) -> RevokeTimeout:
         blockers, holders = self._removal.blockers(), self._holders()

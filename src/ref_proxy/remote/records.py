@@ -9,7 +9,9 @@ from ..errors import Revoked
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Announced", "Holder", "NotAnnounced", "Outcome", "ProtocolError", "Report", "Survey", "listed"]
+__all__ = ["TO_REPORT", "Announced", "Holder", "NotAnnounced", "Outcome", "ProtocolError", "Report", "Survey", "listed"]
+
+TO_REPORT = 0.25  # seconds that holders have to say who is inside, where nobody says how many
 
 
 class NotAnnounced(Revoked):

@@ -30,7 +30,7 @@ from .backend import Announcement
 from .gate import Gate
 from .hub import ending, hub, outlived
 from .peers import SHORT, Peer, me
-from .records import Holder, NotAnnounced, ProtocolError, Report, Survey, listed
+from .records import TO_REPORT, Holder, NotAnnounced, ProtocolError, Report, Survey, listed
 from .unix_link import Link
 
 if TYPE_CHECKING:
@@ -288,7 +288,7 @@ class Desk:
         current = self.current
         owner = f"process {os.getpid()} ({me()}) on {_host()}"
         state = "draining" if current.recalled else "live"
-        return Survey(self.place.address, owner, current.epoch, state, tuple(current.holders(ask=0.25)))  # type: ignore[arg-type]
+        return Survey(self.place.address, owner, current.epoch, state, tuple(current.holders(ask=TO_REPORT)))  # type: ignore[arg-type]
 
     def _revoke(self, timeout: float | None, fence_after: float | None) -> dict[str, Any]:
         return {"kind": "outcome", "outcome": wire.plain(self._landlord.asked(timeout, fence_after))}
