@@ -318,10 +318,10 @@ class Revocation(Generic[T]):
     # Who waits reports what stalls: so nothing else need be awake for that.
 
     def _report_due(self) -> float:
-        """When to say next that it stalls: the intervals double."""
+        """When to say next that it stalls."""
         if self._since is None or self._stall_after is None:
             return inf
-        return self._since + self._stall_after * ((2 << self._reports()) - 1)
+        return report.stall_due(self._since, self._stall_after, self._reports())
 
     def _reports(self) -> int:
         return sum(1 for key in list(self._claims) if key.startswith("report"))

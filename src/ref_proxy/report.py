@@ -31,6 +31,7 @@ __all__ = [
     "note_making",
     "notes",
     "show",
+    "stall_due",
     "which",
 ]
 
@@ -45,6 +46,11 @@ def logger() -> Logger:
     import logging
 
     return logging.getLogger("ref_proxy")
+
+
+def stall_due(since: float, stall_after: float, reports: int) -> float:
+    """When a removal says next that it stalls, after so many reports: the intervals double."""
+    return since + stall_after * ((2 << reports) - 1)
 
 
 class Blocker(namedtuple("Blocker", "provider proxy thread ident task detached waiting stack began")):

@@ -261,6 +261,22 @@ class TestOtherUsers:
         owner.ask("revoke")
 
 
+def test_a_removal_that_stalls_says_who_holds_it_and_again_after_growing_intervals(
+    address: str, puppets: Callable[..., Puppet], caplog: pytest.LogCaptureFixture
+) -> None:
+    shared = remote.announce(address, ["x"], name="line", stall_after=0.01)
+    worker = puppets()
+    worker.ask("attach", address=address)
+    worker.ask("enter")
+    removal = Later(shared.revoke)
+    until(lambda: len(caplog.records) >= 3)
+    worker.ask("leave")
+    assert removal.result().state == "drained"
+    told = [record.args for record in caplog.records]
+    assert all(args[0] == "line" and f"process {worker.pid}" in args[2] for args in told)
+    assert all(args[1] >= 0.01 * (2**number - 1) for number, args in enumerate(told, 1))
+
+
 class TestProcesses:
     @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
     def test_processes_of_multiprocessing_attach_for_themselves(self, method: str, directory: Path, name: str) -> None:

@@ -53,7 +53,7 @@ class Recall(Generic[T]):
         self._name = name
         self._removal = removal
         self._announcements = announcements
-        self._stall_after = stall_after
+        self._stall_after = math.inf if stall_after is None else stall_after
         self._ended = ended  # called once
         self._outcomes: dict[str, Outcome] = {}  # one at most
 
@@ -91,8 +91,7 @@ class Recall(Generic[T]):
         fence_at = math.inf if fence_at is None else fence_at
         last = math.inf if deadline is None else deadline
         for wait in (self._quiet, *(announcement.wait for announcement in self._announcements)):
-            stall_at = math.inf if self._stall_after is None else began + self._stall_after * ((2 << reports) - 1)
-            while not wait(_finite(min(last, fence_at, stall_at))):
+            while not wait(_finite(min(last, fence_at, stall_at := report.stall_due(began, self._stall_after, reports)))):
                 now = monotonic()
                 if now >= fence_at:
                     fence_at = math.inf
@@ -102,7 +101,6 @@ class Recall(Generic[T]):
                     return False
                 elif now >= stall_at:
                     reports += 1
-                    stall_at = began + (self._stall_after or 0) * ((2 << reports) - 1)
                     self._report_stall(now - began)
         return True
 
