@@ -327,6 +327,25 @@ def test_who_takes_a_dead_owners_name_has_its_workers_told_at_once(patient_addre
         assert str(owner.pid) in worker.ask("gone")["reason"]
 
 
+def test_who_follows_an_owner_that_has_just_died_is_not_refused_for_what_the_server_has_not_noticed_yet(
+    server: PostgresServer, address: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import psycopg
+
+    execute = Session.execute
+    with psycopg.connect(server.uri(), autocommit=True) as before:
+        assert before.execute("select pg_try_advisory_lock(%s)", [sql.key("name", name)]).fetchone() == (True,)
+
+        def executed(session: Session, text: str, *values: Any) -> Any:
+            rows = execute(session, text, *values)
+            if text == sql.WHO_OWNS:
+                before.close()
+            return rows
+
+        monkeypatch.setattr(Session, "execute", executed)
+        remote.announce(address, ["owned"]).revoke()
+
+
 def test_the_end_of_the_owners_program_tells_its_workers_at_once(patient_address: str, puppets: Any) -> None:
     program = f"from ref_proxy import remote; shared = remote.announce({patient_address!r}, ['x']); input()"
     owner = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stderr=subprocess.PIPE)

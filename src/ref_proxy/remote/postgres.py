@@ -44,6 +44,7 @@ __all__ = ["Postgres"]
 
 ANSWER = 10.0  # seconds that an owner may take to hear that it is asked
 SOON = 1.0  # seconds that a call waits, beyond its own time, for a server that may hang: what was wished is done when it goes on
+NOTICED = 0.25  # seconds that a server may take to notice that the owner before has ended: it is often started anew at once
 TRIES = 10  # at a name that is replaced all the time
 
 
@@ -283,6 +284,10 @@ class _Announcement(Announcement):
             session.execute(sql.DROP_NAME, desk.lock)
 
 
+class _Taken(FileExistsError):
+    """Another session has the name."""
+
+
 class Postgres(Backend):
     """The names that are announced in one database."""
 
@@ -292,9 +297,18 @@ class Postgres(Backend):
         self._server = Server(self._dsn)
 
     def announce(self, name: str, info: Info, landlord: Landlord) -> Announcement:
-        return self._server.call(
-            lambda session: self._announce(session, name, info, landlord), lambda unwanted: start(unwanted.withdraw), ANSWER
-        )
+        until = monotonic() + NOTICED
+        while True:
+            try:
+                return self._server.call(
+                    lambda session: self._announce(session, name, info, landlord),
+                    lambda unwanted: start(unwanted.withdraw),
+                    ANSWER,
+                )
+            except _Taken as taken:
+                if monotonic() > until:
+                    raise FileExistsError(*taken.args) from None
+            sleep(0.01)  # there is nothing that would tell of the end of a session
 
     def _announce(self, session: Session, name: str, info: Info, landlord: Landlord) -> _Announcement:
         where, lock, mine = self._dsn.address(name), sql.key("name", name), session.identity
@@ -312,7 +326,7 @@ class Postgres(Backend):
             ) from None
         if session.execute(sql.TAKE_NAME, lock) != [("t",)]:
             who = [f"process {pid} ({process}) on {host}" for host, pid, process in session.execute(sql.WHO_OWNS, name)]
-            raise FileExistsError(errno.EEXIST, f"{where!r} is announced already, by {(who or ['another process'])[0]}")
+            raise _Taken(errno.EEXIST, f"{where!r} is announced already, by {(who or ['another process'])[0]}")
         try:
             rows = session.execute(sql.ANNOUNCE, name, lock, json.dumps(info), mine.host, mine.pid, me())
             session.execute(sql.NOTICE)
