@@ -23,7 +23,6 @@ except ImportError as missing:
     ) from missing
 
 from ..clock import boottime
-from .wake import Wake as Wake  # noqa: PLC0414 whoever talks has it from here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn
 
     from .dsn import Dsn
+    from .wake import Wake
 
     Row: TypeAlias = tuple[str | None, ...]
     Value: TypeAlias = str | int | float | bool | None

@@ -23,9 +23,10 @@ from .. import report
 from ..waiting import Bell, start
 from . import sql
 from .identity import Identity
-from .libpq import Lost, Refused, Talk, Wake, clock
+from .libpq import Lost, Refused, Talk, clock
 from .peers import me
 from .records import ProtocolError
+from .wake import Wake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

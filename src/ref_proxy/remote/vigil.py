@@ -19,9 +19,10 @@ from .. import report
 from ..waiting import Bell, Claim, start
 from . import sql
 from .identity import Identity, Watched
-from .libpq import Lost, Refused, Talk, Wake, clock
+from .libpq import Lost, Refused, Talk, clock
 from .peers import me
 from .records import Holder, Report
+from .wake import Wake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
