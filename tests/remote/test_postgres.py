@@ -815,6 +815,52 @@ def test_the_owners_role_need_not_be_allowed_to_end_sessions(server: PostgresSer
     worker.ask("gone")
 
 
+def test_that_one_holder_is_another_roles_does_not_keep_the_others_from_being_cut_off(
+    server: PostgresServer, name: str, puppets: Any
+) -> None:
+    server.rows("create role modest login")
+    with remote.announce(f"{server.uri()}#{name}-0", ["x"]):
+        pass
+    for grant in ("usage on schema ref_proxy", "all on all tables in schema ref_proxy", "usage on sequence ref_proxy.epoch"):
+        server.rows(f"grant {grant} to modest")
+    address = f"{server.uri(user='modest', lease=LEASE)}#{name}"
+    shared = remote.announce(address, ["owned"])
+    theirs, ours = puppets(), puppets()
+    theirs.ask("attach", address=f"{server.uri(lease=LEASE)}#{name}")
+    ours.ask("attach", address=f"{server.uri(user='modest', lease=FOREVER)}#{name}")
+    [[session]] = server.rows("select session from ref_proxy.holder where pid = %s", ours.pid)
+    for worker in (theirs, ours):
+        worker.stop()
+    removal = Later(lambda: shared.revoke(fence_after=0.05))
+    until(lambda: server.rows("select count(*) from pg_stat_activity where pid = %s", session) == [(0,)])
+    ours.kill()
+    assert [(holder.pid, holder.state) for holder in removal.result().holders] == [(theirs.pid, "fenced")]
+    theirs.signal(signal.SIGCONT)
+    theirs.ask("gone")
+
+
+@pytest.mark.parametrize("setting", ["statement_timeout", "lock_timeout", "idle_session_timeout", "transaction_timeout"])
+def test_a_timeout_of_the_role_ends_no_session_and_no_wait(setting: str, server: PostgresServer, name: str) -> None:
+    if not server.rows("select name from pg_settings where name = %s", setting) and setting == "transaction_timeout":
+        pytest.skip("this server does not know it")
+    server.rows(f"create role {setting} superuser login")
+    server.rows(f"alter role {setting} set {setting} = '1s'")
+    with remote.announce(f"{server.uri(user=setting)}#{name}", ["owned"]) as shared:
+        ours = shared._sharing.current._desk.server
+        assert ours.call(lambda session: session.execute(f"show {setting}")) == [("0",)]
+
+
+def test_an_epoch_does_not_come_again_where_the_schema_was_dropped(server: PostgresServer, name: str) -> None:
+    server.rows("create database dropped")
+    address = f"{server.uri(database='dropped')}#{name}"
+    with remote.announce(address, ["x"]) as shared:
+        before = shared.epoch
+    server.rows("drop schema ref_proxy cascade", database="dropped")
+    until(lambda: server.rows(OURS) == [(0,)])
+    with remote.announce(address, ["x"]) as shared:
+        assert shared.epoch > before
+
+
 @pytest.mark.parametrize(
     ("uri", "complaint"),
     [

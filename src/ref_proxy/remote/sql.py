@@ -44,22 +44,26 @@ _ABANDONED = f"""not {_IS_HELD.format(lock="h.lock", more="")}
 # A role or a database may have other defaults, and these would break what is promised. A commit that is answered before it is on
 # the disk would be forgotten in a crash: a holder, or that an epoch was given away. What is surer than that may stay.
 SET_UP = """select set_config(name, value, false) from (values
+    ('transaction_timeout', '0'),
     ('search_path', 'pg_catalog'), ('client_encoding', 'UTF8'), ('default_transaction_isolation', 'read committed'),
     ('default_transaction_read_only', 'off'), ('statement_timeout', '0'), ('lock_timeout', '0'), ('idle_session_timeout', '0'),
     ('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on')),
     ('tcp_keepalives_idle', $1), ('tcp_keepalives_interval', $1), ('tcp_keepalives_count', '2'), ('tcp_user_timeout', $2)
-    ) as settings (name, value)"""
+    ) as settings (name, value) where name in (select name from pg_settings)"""
 LISTEN = f"listen {CHANNEL}"
 WHERE = "select pg_backend_pid(), pg_is_in_recovery()"
 BEGIN_HERE, HERE = "begin", "select pg_backend_pid()"
 
 IS_THERE = "select to_regclass('ref_proxy.protocol') is not null"
 SCHEMA_VERSION = "select version from ref_proxy.protocol"
+# The sequence begins at the time, in milliseconds: so no epoch comes again where somebody has dropped the schema.
 SCHEMA = f"""
 select pg_advisory_xact_lock({key("schema", "")});
 create schema if not exists ref_proxy;
 create table if not exists ref_proxy.protocol (version int primary key);
 create sequence if not exists ref_proxy.epoch;
+select setval('ref_proxy.epoch', (extract(epoch from clock_timestamp()) * 1000)::bigint)
+    where not exists (select from ref_proxy.protocol);
 create table if not exists ref_proxy.announced (
     name text primary key, epoch bigint not null, owner bigint not null, lock bigint not null,
     state text not null, info text not null,
@@ -124,9 +128,9 @@ CANCEL = "select pg_cancel_backend($1)"
 LEFT_BEHIND = "select id, host, pid, boot, space, started, process, lease, denied, report from ref_proxy.holder where epoch = $1"
 FORGET = "delete from ref_proxy.holder where id = any($1::bigint[])"
 FORGET_ALL = "delete from ref_proxy.holder where epoch = $1"
-CUT_OFF = f"select pg_terminate_backend(h.session) from ref_proxy.holder h where h.epoch = $1 and not h.denied and {HELD}"
-
-END = f"select pg_terminate_backend(h.session) from ref_proxy.holder h where h.id = any($1::bigint[]) and {HELD}"
+NOT_DENIED = "select id from ref_proxy.holder where epoch = $1 and not denied"
+# One at a time: where it is another role's, the statement is refused.
+END = f"select pg_terminate_backend(h.session) from ref_proxy.holder h where h.id = $1 and {HELD}"
 
 # ---- A holder ----
 

@@ -192,19 +192,27 @@ class Vigil:
                 dead.append(which)
             elif (watched := self._watched.get(which)) is not None and watched.fd is not None:
                 alive.append(watched.fd)
-        if dead:
-            try:
-                self._execute(sql.END, "{" + ",".join(map(str, dead)) + "}")
-            except Refused as error:  # another role's
-                report.logger().warning("%r: the sessions of dead processes could not be ended: %s", self._name, error)
+        self._end_sessions(dead, "dead processes")
         return alive
+
+    def _end_sessions(self, holders: list[int], whose: str) -> None:
+        refused = list[Refused]()
+        for holder in holders:
+            try:
+                self._execute(sql.END, holder)
+            except Refused as error:  # another role's: one that lives denies all the same, by what it is told, or by its lease
+                refused.append(error)
+        if refused:
+            report.logger().warning(
+                "%r: the sessions of %d %s could not be ended: %s", self._name, len(refused), whose, refused[0]
+            )
 
     def _judge(self) -> None:
         cut_off = False
         while True:
             if self._fenced and not cut_off:
                 cut_off = True
-                self._cut_off()
+                self._end_sessions([int(row[0] or 0) for row in self._execute(sql.NOT_DENIED, self.epoch)], "holders")
             rows = self._execute(sql.LEFT_BEHIND, self.epoch)
             left = [row for row in rows if not self._settled(row)]
             if not left:
@@ -215,12 +223,6 @@ class Vigil:
                 if any(watched.ended() for watched in self._watched.values()):
                     break
             self.talk.heard.clear()
-
-    def _cut_off(self) -> None:
-        try:
-            self._execute(sql.CUT_OFF, self.epoch)
-        except Refused as error:  # another role's: it denies all the same, by what it is told, or by its lease
-            report.logger().warning("%r: the sessions of its holders could not be ended: %s", self._name, error)
 
     def _settled(self, row: Row) -> bool:
         """Whether this holder need not be waited for any more: it is dead, or cut off, or its lease is over."""
