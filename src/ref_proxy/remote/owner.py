@@ -283,6 +283,7 @@ class Shared(Generic[T]):
             RevokeDeadlock, ValueError, TypeError: nothing was changed.
             What `release` raises, to the one that ran it.
             RuntimeError: in a forked child.
+            ConnectionError: at the very end of the interpreter, when nobody can be heard any more.
 
         Cost: on one host one message to each holder, and one back.
         """

@@ -21,7 +21,7 @@ from .peers import Peer, me
 from .place import Place, names
 from .records import NotAnnounced, ProtocolError, Survey
 from .unix_link import Link
-from .unix_owner import BREATH, CUT_OFF, HANDSHAKE, Desk
+from .unix_owner import BREATH, HANDSHAKE, Desk
 
 if TYPE_CHECKING:
     from .backend import Announcement, Info, Landlord, Tenant
@@ -52,7 +52,7 @@ class _Registration(Registration):
 
     def _hung_up(self) -> None:
         dead = self._link.peer.dead or self._link.peer.pidfd is None
-        self._gone(f"its owner, process {self._link.peer.pid}, is gone" if dead else CUT_OFF)
+        self._gone(f"its owner, process {self._link.peer.pid}, is gone" + ("" if dead else ", or does not answer for it"))
 
     def _gone(self, reason: str, replaced: bool = False) -> None:
         me = object()

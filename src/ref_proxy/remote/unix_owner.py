@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .backend import Info, Landlord
     from .place import Place
 
-__all__ = ["BREATH", "CUT_OFF", "HANDSHAKE", "Desk"]
+__all__ = ["BREATH", "HANDSHAKE", "Desk"]
 
 BREATH = 0.2  # seconds until it is tried again to let somebody in
 HANDSHAKE = 10.0  # seconds that a connection may take to say what it wants
@@ -104,6 +104,7 @@ class _Held:
             if self.gate is not None:
                 self.gate.close()
                 self.announcement.desk.cut_off(self.gate)
+            self.link.say("gone", replaced=False, reason=CUT_OFF)
         self.over()
 
 

@@ -65,8 +65,8 @@ def attach(
         stall_after: as that of a `Provider`.
 
     Raises: `NotAnnounced` (a `Revoked`) where nobody announces it; `PermissionError` where it is another user's; `ProtocolError`
-    where who answers does not speak this protocol; `TimeoutError` where the owner does not answer; `ConnectionError` for a
-    server; what `open` raises, `TypeError`, `ValueError`: this process holds nothing then.
+    where who answers does not speak this protocol; `TimeoutError` where the owner does not answer, or has no descriptor left for
+    one more; `ConnectionError` for a server; what `open` raises, `TypeError`, `ValueError`: this process holds nothing then.
     Cost: a thread that sleeps until it hears something, one for all that this process announces and attaches to.
 
     >>> from ref_proxy import remote
