@@ -62,7 +62,8 @@ def announce(
 
     Raises: `ValueError`, `TypeError` for a bad address, resource or info; `FileExistsError` where another owner is alive, which
     is named; `PermissionError` where the place of the name is not this user's own; `ConnectionError` where the server cannot be
-    reached. Nothing is announced then, and the resource is still the caller's.
+    reached. Nothing is announced then (where only the answer was lost, as soon as the server ends the session), and the resource
+    is still the caller's.
     Cost: a thread that sleeps until it hears something, one for all that this process announces and attaches to.
 
     >>> from ref_proxy import remote
