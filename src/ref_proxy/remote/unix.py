@@ -61,7 +61,7 @@ class _Registration(Registration):
             self._tenant.gone(reason, replaced=replaced)
 
     def _report(self) -> None:
-        message = wire.told(self._tenant.report())
+        message = wire.reported(self._tenant.report())
         hub().post(lambda: self._link.send(message))
 
     def acknowledge(self) -> None:

@@ -23,7 +23,7 @@ __all__ = [
     "failure",
     "plain",
     "raised",
-    "told",
+    "reported",
 ]
 
 VERSION = 1
@@ -56,7 +56,7 @@ def encode(kind: str, **fields: Any) -> bytes:
     return json.dumps({"do": kind, **fields}, allow_nan=False).encode() + b"\n"
 
 
-def told(report: Report) -> bytes:
+def reported(report: Report) -> bytes:
     """A holder's report as one message. Lines that are too long for that are cut: names have any length."""
     longest = 4096
     while True:
