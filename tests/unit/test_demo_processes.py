@@ -148,7 +148,7 @@ class Faulty:
         return self.shared.revoke(timeout)
 
 class without_draining(Faulty):
-    recall.PATIENCE = 0
+    recall.TO_REPORT = 0
     def instead(self, old, new, **options):
         try:
             return self.shared.replace(new, **{**options, "timeout": 0})
