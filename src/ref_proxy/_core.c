@@ -112,18 +112,18 @@ typedef char Lock;
 /* Nanoseconds that go on while the machine sleeps, where the system counts those, as `clock.py` has them. Reading them takes half as
  * long as an access. The tick takes a fifth of that: it is another one every 10 ms at least, whenever any thread runs. */
 #if defined(CLOCK_BOOTTIME) && defined(CLOCK_MONOTONIC_COARSE)
-static inline int64_t nanoseconds(struct timespec moment) { return (int64_t)moment.tv_sec * 1000000000 + moment.tv_nsec; }
+static inline int64_t in_nanoseconds(struct timespec moment) { return (int64_t)moment.tv_sec * 1000000000 + moment.tv_nsec; }
 
 static int64_t boottime(void) {
     struct timespec now;
     (void)clock_gettime(CLOCK_BOOTTIME, &now);
-    return nanoseconds(now);
+    return in_nanoseconds(now);
 }
 
 static inline int64_t tick(void) {
     struct timespec now;
     (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    return nanoseconds(now);
+    return in_nanoseconds(now);
 }
 #else
 static int64_t boottime(void) {

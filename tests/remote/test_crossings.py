@@ -46,7 +46,7 @@ def test_who_is_cut_off_from_what_was_replaced_is_cut_off_from_what_has_replaced
         replacing.assert_waits()
         shared._sharing.announcements[0].fence()
         assert replacing.result()[1].state == "fenced"
-        until(lambda: handle.state != "live")
+        until(lambda: handle.reason)
         assert "cut it off" in handle.reason
     with pytest.raises(Revoked):
         proxy.access()
