@@ -284,6 +284,32 @@ class Conformance:
             assert late.value.pending.wait().state == "drained"
             assert late.value.pending.resource == ["owned"]
 
+    def test_who_is_removed_while_he_follows_a_replacement_holds_the_old_one_until_its_last_section_ends(self, address: str) -> None:
+        opening, go_on, let_go = threading.Event(), threading.Event(), threading.Event()
+
+        def opened(info: remote.Announced) -> str:
+            if info == {"path": "new"}:
+                opening.set()
+                assert go_on.wait(PATIENCE)
+            return str(info["path"])
+
+        shared = self.announce(address)
+        handle = remote.attach(address, open=opened, release=lambda path: let_go.set() if path == "new" else None)
+        section = handle.proxy().access()
+        section.detach()
+        replacing = Later(lambda: shared.replace(["new"], info={"path": "new"}))
+        assert opening.wait(PATIENCE)
+        removing = Later(shared.revoke)
+        until(lambda: handle.reason != "")
+        go_on.set()
+        assert let_go.wait(PATIENCE)
+        with pytest.raises(RevokeTimeout) as late:
+            shared.revoke(timeout=0.5)
+        assert [holder.pid for holder in late.value.holders] == [os.getpid()]
+        assert replacing.running and removing.running
+        section.end()
+        assert (replacing.result()[1].state, removing.result().state) == ("drained", "drained")
+
     def test_who_cannot_open_what_replaces_it_is_revoked(self, address: str, caplog: pytest.LogCaptureFixture) -> None:
         with self.announce(address, info={"good": True}) as shared:
             handle = remote.attach(address, open=lambda info: [info] if info["good"] else 1 / 0)

@@ -255,9 +255,10 @@ class _Attachment(Generic[T]):
                 raise
             try:
                 pending, old = self.provider._publish(new)
-            except Revoked:  # removed meanwhile, with what was published then
+            except Revoked:  # removed meanwhile, with what was published then; or about to be, where a gate or a lease says so
                 self._let_go(new)
                 fresh.leave()
+                self.remove()  # not before its last section has ended is the old one acknowledged, below
                 return
             # Not before: what replaces this one in its turn would be published first, and this one in its place, for good.
             self.stay = fresh
