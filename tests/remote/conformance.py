@@ -284,7 +284,9 @@ class Conformance:
             assert late.value.pending.wait().state == "drained"
             assert late.value.pending.resource == ["owned"]
 
-    def test_who_is_removed_while_he_follows_a_replacement_holds_the_old_one_until_its_last_section_ends(self, address: str) -> None:
+    def test_who_is_removed_while_he_follows_a_replacement_holds_the_old_one_until_its_last_section_ends(
+        self, address: str
+    ) -> None:
         opening, go_on, let_go = threading.Event(), threading.Event(), threading.Event()
 
         def opened(info: remote.Announced) -> str:

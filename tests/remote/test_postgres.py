@@ -33,6 +33,7 @@ from ref_proxy.clock import boottime
 from ref_proxy.remote import sql
 from ref_proxy.remote.libpq import Lost, Talk
 from ref_proxy.remote.session import Session
+from ref_proxy.remote.vigil import Vigil
 
 pytestmark = one_twin
 LEASE = 1.5  # seconds
@@ -747,6 +748,35 @@ def test_a_replacement_whose_answer_is_lost_hides_no_holder_from_the_removal(
     assert removal.running
     worker.ask("leave")
     assert removal.result() == remote.Outcome("drained", (), attached[0])
+
+
+def test_a_wait_is_given_up_also_where_it_has_just_been_asked_for(patient_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended, of_somebody = os.pipe()
+    os.close(of_somebody)  # readable from now on
+    waits = []
+
+    def watched(_: Vigil) -> list[int]:
+        waits.append(None)
+        return [ended] if len(waits) < 20 else []
+
+    execute, told = Session.execute, []
+
+    def too_early(session: Session, text: str, *values: Any) -> Any:
+        """Every other time the server says that nobody waits, so far."""
+        told.extend([None] * (text == sql.CANCEL))
+        return [] if text == sql.CANCEL and len(told) % 2 else execute(session, text, *values)
+
+    monkeypatch.setattr(Session, "execute", too_early)
+    monkeypatch.setattr(Vigil, "_alive", watched)
+    shared = remote.announce(patient_address, ["owned"])
+    handle = remote.attach(patient_address, open=opened)
+    section = handle.proxy().access()
+    section.detach()
+    removal = Later(shared.revoke)
+    until(lambda: len(waits) == 20)
+    section.end()
+    assert removal.result().state == "drained"
+    os.close(ended)
 
 
 # ---- Hints, schema, roles ----

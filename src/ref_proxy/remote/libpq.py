@@ -173,6 +173,12 @@ class Talk:
             raise refused
         return rows
 
+    def speaks(self, seconds: float) -> bool:
+        """Whether the server says something within that time."""
+        poll = select.poll()
+        poll.register(self.pgconn.socket, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+
     def pause(self, until: float | None, also: Iterable[int] = ()) -> None:
         """Sleep until the server speaks, somebody rings, one of these descriptors is readable, or it is time."""
         try:

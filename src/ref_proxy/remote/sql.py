@@ -124,7 +124,9 @@ with answered as (update ref_proxy.request set answer = $2 where id = $1) select
 # ---- The owner, who waits ----
 
 WAIT = "select pg_advisory_lock($1)"
-CANCEL = "select pg_cancel_backend($1)"
+CANCEL = (
+    "select pg_cancel_backend(pid) from pg_stat_activity where pid = $1::int and state = 'active' and wait_event_type = 'Lock'"
+)
 LEFT_BEHIND = "select id, host, pid, boot, space, started, process, lease, denied, report from ref_proxy.holder where epoch = $1"
 FORGET = "delete from ref_proxy.holder where id = any($1::bigint[])"
 FORGET_ALL = "delete from ref_proxy.holder where epoch = $1"

@@ -163,9 +163,14 @@ class Vigil:
         Not as libpq does it, by another connection: while none is to be had, that blocks, and keeps the GIL. Where the session
         does not answer either, this connection is given up, and the wait that is left at the server harms nobody.
         """
-        self._waiting = False
+        self._waiting, until = False, monotonic() + CANCELLING
         try:
-            self._server.call(lambda session: session.execute(sql.CANCEL, self._backend), timeout=CANCELLING)
+            while not self._server.call(lambda session: session.execute(sql.CANCEL, self._backend), timeout=CANCELLING):
+                # It does not wait yet: told so now it would forget that. Or it has what it waited for.
+                if self.talk.speaks(0.01):
+                    return
+                if monotonic() > until:
+                    raise Lost(errno.ETIMEDOUT, f"the server does not say within {CANCELLING} s that anybody waits")
         except OSError as error:
             raise Lost(errno.ECONNRESET, f"the wait could not be given up: {error}") from None
 

@@ -258,6 +258,7 @@ class _Attachment(Generic[T]):
             except Revoked:  # removed meanwhile, with what was published then; or about to be, where a gate or a lease says so
                 self._let_go(new)
                 fresh.leave()
+                self.deny("its owner has taken it back, or its lease is over")  # unless it is known better
                 self.remove()  # not before its last section has ended is the old one acknowledged, below
                 return
             # Not before: what replaces this one in its turn would be published first, and this one in its place, for good.

@@ -72,7 +72,7 @@ class UnixPlace(Place):
 class PostgresPlace(Place):
     """A server on loopback: the one of that address, or one of its own."""
 
-    gated = False
+    gated = True
     leases = True
 
     def __init__(self, address: str) -> None:

@@ -81,6 +81,11 @@ class Worker:
         except (remote.NotAnnounced, FileNotFoundError):
             slot.add("not announced")
             return
+        except ConnectionError:  # one that was stopped for longer than its lease as it attached
+            if not self._place.leases:
+                raise
+            slot.add("too late to attach")
+            return
         if self._doom is not None:
             self._doom.counting = self._late
         slot.add("attached")
@@ -161,6 +166,9 @@ class Worker:
                 handle = self._attach(0.0)
             except (remote.NotAnnounced, FileNotFoundError):
                 pass
+            except ConnectionError:
+                if not self._place.leases:
+                    raise
             else:
                 mine = handle.proxy()
                 for _ in range(20):
