@@ -81,10 +81,10 @@ class Worker:
         except (remote.NotAnnounced, FileNotFoundError):
             slot.add("not announced")
             return
-        except ConnectionError:  # one that was stopped for longer than its lease as it attached
+        except ConnectionError:  # it was stopped for longer than its lease as it attached, or cut off for another name
             if not self._place.leases:
                 raise
-            slot.add("too late to attach")
+            slot.add("not announced")
             return
         if self._doom is not None:
             self._doom.counting = self._late
