@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -9,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import ref_proxy
 from ref_proxy import BACKEND, Revoked, report
 from tests import building
+from tests.support import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,3 +67,34 @@ def changed(old: str, new: str, folder: Path) -> Any:
     twin.__package__ = "ref_proxy"
     exec(compile((folder / path.name).read_text(encoding="utf-8"), path.name, "exec"), vars(twin))
     return twin
+
+
+def stopped_and_continued(worker: str, meanwhile: Callable[[], None], passed: tuple[int, ...], *arguments: int) -> list[str]:
+    """What a process says that is stopped inside a section, and continued after `meanwhile()`.
+
+    It runs `worker`, a source that finds in `sys.argv` the descriptors that are passed, one to be let out by, one to say its
+    lines on, and the arguments. It says "inside" first, and is let out of its section before it runs again.
+    """
+    let_read, let_write = os.pipe()
+    said_read, said_write = os.pipe()
+    with os.fdopen(said_read) as said:
+        numbers = (*passed, let_read, said_write, *arguments)
+        process = subprocess.Popen(
+            [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}\n{worker}", *map(str, numbers)],
+            pass_fds=(*passed, let_read, said_write),
+        )
+        os.close(let_read)
+        os.close(said_write)
+        try:
+            assert said.readline() == "inside\n"
+            process.send_signal(signal.SIGSTOP)
+            _, status = os.waitpid(process.pid, os.WUNTRACED)
+            assert os.WIFSTOPPED(status)
+            meanwhile()
+            os.write(let_write, b"x")
+            process.send_signal(signal.SIGCONT)
+            return said.read().splitlines()
+        finally:
+            os.close(let_write)
+            process.send_signal(signal.SIGCONT)
+            assert process.wait(PATIENCE) == 0

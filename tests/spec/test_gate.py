@@ -20,7 +20,7 @@ import pytest
 from ref_proxy import BACKEND, Provider, Revoked, _backend, aio, guarded, report
 from ref_proxy._backend import trace
 from tests import building
-from tests.spec.barred import changed, named, ways_through
+from tests.spec.barred import changed, named, stopped_and_continued, ways_through
 from tests.support import PATIENCE, Call, Holder, Resource, in_child
 
 REFUSED = "was refused: the resource is revoked; drop this proxy and get one from the next provider"
@@ -424,29 +424,8 @@ def stopped_closed_and_continued(folder: Path, watches: bool) -> list[str]:
     """
     shared = folder / "page"
     shared.write_bytes(bytes(mmap.PAGESIZE))
-    let_read, let_write = os.pipe()
-    said_read, said_write = os.pipe()
-    with shared.open("r+b") as file, mmap.mmap(file.fileno(), 0) as page, os.fdopen(said_read) as said:
-        passed = (file.fileno(), let_read, said_write)
-        worker = subprocess.Popen(
-            [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}\n{WORKER}", *map(str, passed), str(int(watches))],
-            pass_fds=passed,
-        )
-        os.close(let_read)
-        os.close(said_write)
-        try:
-            assert said.readline() == "inside\n"
-            worker.send_signal(signal.SIGSTOP)
-            _, status = os.waitpid(worker.pid, os.WUNTRACED)
-            assert os.WIFSTOPPED(status)
-            page[0] = 1
-            os.write(let_write, b"x")
-            worker.send_signal(signal.SIGCONT)
-            return said.read().splitlines()
-        finally:
-            os.close(let_write)
-            worker.send_signal(signal.SIGCONT)
-            assert worker.wait(PATIENCE) == 0
+    with shared.open("r+b") as file, mmap.mmap(file.fileno(), 0) as page:
+        return stopped_and_continued(WORKER, lambda: page.__setitem__(0, 1), (file.fileno(),), int(watches))
 
 
 needs_signals = pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs POSIX signals")

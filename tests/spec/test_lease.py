@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import sys
 import threading
 from itertools import pairwise
@@ -15,7 +13,7 @@ import pytest
 from ref_proxy import BACKEND, Provider, Revoked, _backend, guarded
 from ref_proxy.clock import boottime
 from tests import building
-from tests.spec.barred import changed, named, ways_through
+from tests.spec.barred import changed, named, stopped_and_continued, ways_through
 from tests.support import PATIENCE, Call, Holder, Resource
 
 LONG, SHORT = 3600 * 10**9, 5 * 10**8  # nanoseconds
@@ -301,27 +299,9 @@ provider.revoke()
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize(("lease", "found"), [(SHORT, "refused"), (LONG, "granted"), (0, "granted")])
 def test_a_process_that_was_stopped_for_longer_is_refused_without_a_thread_that_looks(lease, found):
-    let_read, let_write = os.pipe()
-    said_read, said_write = os.pipe()
-    with os.fdopen(said_read) as said:
-        worker = subprocess.Popen(
-            [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}\n{WORKER}", *map(str, (let_read, said_write, lease))],
-            pass_fds=(let_read, said_write),
-        )
-        os.close(let_read)
-        os.close(said_write)
-        try:
-            assert said.readline() == "inside\n"
-            worker.send_signal(signal.SIGSTOP)
-            _, status = os.waitpid(worker.pid, os.WUNTRACED)
-            assert os.WIFSTOPPED(status)
-            stopped = boottime()
-            os.write(let_write, b"x")
-            while boottime() < stopped + min(lease, SHORT):  # there is nothing but the clock that would tell
-                pass
-            worker.send_signal(signal.SIGCONT)
-            assert said.read().splitlines() == [found]
-        finally:
-            os.close(let_write)
-            worker.send_signal(signal.SIGCONT)
-            assert worker.wait(PATIENCE) == 0
+    def wait() -> None:
+        stopped = boottime()
+        while boottime() < stopped + min(lease, SHORT):  # there is nothing but the clock that would tell
+            pass
+
+    assert stopped_and_continued(WORKER, wait, (), lease) == [found]
