@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import resource
@@ -133,8 +134,9 @@ class Puppet:
 class Doings:
     """What can be told. Each returns what JSON can say."""
 
-    def __init__(self, die_at: str) -> None:
+    def __init__(self, die_at: str, answers: int) -> None:
         self.die_at = die_at
+        self.answers = answers
         self.sections: list[Any] = []
         self.released = threading.Event()
         self.count = 0
@@ -162,6 +164,25 @@ class Doings:
                 self.die()
 
             setattr(owner, name, dying)
+        when, _, number = self.die_at.partition(" statement ")
+        if number:
+            self.seed_death_at_statement(int(number), answered=when == "after")
+
+    def seed_death_at_statement(self, number: int, *, answered: bool) -> None:
+        """Patch what runs statements: it dies at this one, and a copy that C forked has the connection until stdin is closed."""
+        from ref_proxy.remote.libpq import Talk
+
+        execute, numbers = Talk.execute, itertools.count(1)
+
+        def dying(*args: Any, **kwargs: Any) -> Any:
+            now = next(numbers) == number
+            rows = execute(*args, **kwargs) if answered or not now else None
+            if now:
+                self.copy(until_closed=True)
+                self.die()
+            return rows
+
+        Talk.execute = dying  # type: ignore[method-assign]
 
     def die(self) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -269,16 +290,25 @@ class Doings:
         for fd in self.taken:
             os.close(fd)
 
-    def copy(self) -> int:
-        """Fork in C, where no hook is run: the copy has all descriptors, and does nothing. Its number."""
+    def copy(self, *, until_closed: bool = False) -> int:
+        """Fork in C, where no hook is run: the copy has all descriptors, and does nothing. Its number.
+
+        One that is to end with the test has not those that tell the test of this process's end.
+        """
         import ctypes
 
         libc = ctypes.PyDLL(None)  # keeps the GIL, which a copy could not take again
+        buffer = ctypes.create_string_buffer(1)
         interval = sys.getswitchinterval()
         sys.setswitchinterval(60.0)  # nor is it to be asked for that
         time.sleep(0.001)
         child: int = libc.fork()
         if child == 0:
+            if until_closed:
+                libc.close(self.answers)
+                while libc.read(0, buffer, 1) > 0:
+                    pass
+                libc._exit(0)
             while True:
                 libc.pause()
         sys.setswitchinterval(interval)
@@ -292,8 +322,8 @@ class Doings:
 
 
 def main(die_at: str) -> None:
-    doings = Doings(die_at)
     answers, commands = os.fdopen(os.dup(1), "w"), sys.stdin
+    doings = Doings(die_at, answers.fileno())
     os.dup2(2, 1)
     for line in commands:
         command = json.loads(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pwd
 import shutil
@@ -21,13 +22,15 @@ from tests.support import in_child, one_twin, struck_while_waiting
 
 from .conformance import Conformance, Later, until
 from .hosts import OtherHost
-from .puppet import PATIENCE
+from .puppet import PATIENCE, Died
 from .server import Lacking, PostgresServer, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 pytest.importorskip("psycopg", reason="needs psycopg, and libpq", exc_type=ImportError)
+
+import psycopg
 
 from ref_proxy.clock import boottime
 from ref_proxy.remote import sql
@@ -40,6 +43,7 @@ LEASE = 1.5  # seconds
 FOREVER = 600  # seconds of a lease that is not to be what ends a test
 OURS = "select count(*) from pg_stat_activity where application_name like 'ref_proxy%%' or state like 'idle in%%'"
 LOCKS = "select count(*) from pg_locks where locktype = 'advisory'"
+WAITING = f"{LOCKS} and not granted"
 TERMINATE = "select pg_terminate_backend(session) from ref_proxy.holder where pid = %s"
 
 
@@ -103,20 +107,20 @@ class TestConformance(Conformance):
 # ---- None slips in between ----
 
 
-@pytest.mark.parametrize("statement", [sql.HOLD, sql.ENTER, sql.LET_GO], ids=["found", "has the lock", "has entered"])
-def test_a_registration_that_meets_a_removal_at_any_step_is_refused_or_recalled_or_waited_for(
-    statement: str, server: PostgresServer, patient_address: str, name: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("entered", [False, True], ids=["found", "has entered"])
+def test_a_registration_that_meets_a_removal_at_any_step_is_refused_or_recalled(
+    entered: bool, server: PostgresServer, patient_address: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared = remote.announce(patient_address, ["owned"])
     there, go_on = threading.Event(), threading.Event()
     execute = Session.execute
 
     def held_up(session: Session, text: str, *values: Any) -> Any:
-        mine = "application_name" in session.server.dsn.conninfo
-        rows = execute(session, text, *values) if mine and text == sql.ENTER and statement == sql.LET_GO else None
-        if mine and (text == statement or rows is not None):
-            there.set()
-            assert go_on.wait(PATIENCE)
+        if text != sql.ENTER:
+            return execute(session, text, *values)
+        rows = execute(session, text, *values) if entered else None
+        there.set()
+        assert go_on.wait(PATIENCE)
         return execute(session, text, *values) if rows is None else rows
 
     monkeypatch.setattr(Session, "execute", held_up)
@@ -126,11 +130,11 @@ def test_a_registration_that_meets_a_removal_at_any_step_is_refused_or_recalled_
     assert there.wait(PATIENCE)
     removal = Later(shared.revoke)
     until(lambda: server.rows("select state from ref_proxy.announced where epoch = %s", shared.epoch) != [("live",)])
-    if statement != sql.HOLD:
-        until(lambda: server.rows("select count(*) from pg_locks where locktype = 'advisory' and not granted") == [(1,)])
-        assert removal.running, "it has the lock"
+    if entered:
+        until(lambda: server.rows(WAITING) == [(1,)])
+        assert removal.running, "the worker has the lock"
     go_on.set()
-    if statement == sql.LET_GO:
+    if entered:
         handle = attaching.result()
         assert released.wait(PATIENCE)
         assert handle.reason == "the owner has revoked it"
@@ -138,6 +142,84 @@ def test_a_registration_that_meets_a_removal_at_any_step_is_refused_or_recalled_
         with pytest.raises(remote.NotAnnounced):
             attaching.result()
     assert removal.result() == remote.Outcome("drained", (), shared.epoch)
+
+
+@pytest.mark.parametrize("how", ["revoked", "replaced"])
+def test_a_removal_waits_for_a_registration_that_the_server_has_begun(
+    how: str, server: PostgresServer, patient_address: str, name: str, slow_server: Callable[[str], Any]
+) -> None:
+    shared = remote.announce(patient_address, ["owned"], info={"is": "first"})
+    epoch, released = shared.epoch, list[Any]()
+    address = f"{server.uri(lease=FOREVER, application_name='worker')}#{name}"
+    with slow_server("before insert") as begun:
+        attaching = Later(lambda: remote.attach(address, open=opened, release=released.append))
+        until(begun)
+        removal = Later(shared.revoke if how == "revoked" else lambda: shared.replace(["other"], info={"is": "second"}))
+        until(lambda: server.rows("select count(*) from pg_stat_activity where wait_event = 'transactionid'") == [(1,)])
+        assert removal.running, "the row of the name is the registration's until it is over"
+        assert server.rows("select state from ref_proxy.announced where epoch = %s", epoch) == [("live",)]
+    removal.result()
+    handle = attaching.result()
+    if how == "replaced":
+        until(lambda: handle.info == {"is": "second"})
+        assert shared.revoke(timeout=PATIENCE).state == "drained"
+    until(lambda: handle.state == "revoked")
+    assert released[0] == [{"is": "first"}], "it was let in, and then told"
+
+
+def test_the_lock_of_who_acknowledges_is_free_when_its_row_is_gone_and_not_before(
+    server: PostgresServer, patient_address: str, puppets: Any, slow_server: Callable[[str], Any]
+) -> None:
+    shared = remote.announce(patient_address, ["owned"])
+    puppets().ask("attach", address=patient_address)
+    with slow_server("after delete") as begun:
+        removal = Later(lambda: shared.revoke(timeout=PATIENCE))
+        until(begun)
+        until(lambda: server.rows(WAITING + " and objid <> 1") == [(1,)])
+    assert removal.result().state == "drained", "a row that is seen with no lock is that of one who is lost"
+
+
+@pytest.fixture
+def slow_server(server: PostgresServer) -> Callable[[str], Any]:
+    """In the body the server is held up in the middle of what is done to a holder's row. It gives whether it has come to that."""
+
+    @contextmanager
+    def slowly(when: str) -> Iterator[Callable[[], bool]]:
+        with psycopg.connect(server.uri(), autocommit=True) as gate:
+            gate.execute("select pg_advisory_lock(1)")
+            gate.execute(
+                "create function pg_temp.hold_up() returns trigger language plpgsql as "
+                "$$begin perform pg_advisory_xact_lock(1); return new; end$$"
+            )
+            gate.execute(f"create trigger slow {when} on ref_proxy.holder for each row execute function pg_temp.hold_up()")
+            try:
+                yield lambda: server.rows(WAITING + " and objid = 1") == [(1,)]
+            finally:
+                gate.execute("select pg_advisory_unlock(1)")
+                gate.execute("drop trigger slow on ref_proxy.holder")
+
+    return slowly
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_who_is_killed_at_any_statement_is_dead_though_a_copy_of_it_has_its_connection(
+    when: str, patient_address: str, puppets: Any
+) -> None:
+    for number in itertools.count(1):
+        shared, worker, died = remote.announce(patient_address, ["owned"]), puppets(f"{when} statement {number}"), False
+        try:
+            worker.ask("attach", address=patient_address)
+        except Died:
+            died = True
+        assert shared.revoke(timeout=PATIENCE).state == "drained", number
+        try:
+            if not died:
+                worker.ask("gone")
+        except Died:
+            died = True
+        if not died:
+            break
+    assert number > 5, "it was killed at many"
 
 
 def test_an_attachment_that_fails_halfway_holds_nothing(
@@ -653,7 +735,7 @@ def test_a_wait_is_given_up_though_the_server_lets_nobody_in_any_more(
     worker.ask("enter")
     copy = worker.ask("copy") if how == "killed" else 0  # it has the connection, so the server hears of no end
     removal = Later(shared.revoke)
-    until(lambda: own_server.rows("select count(*) from pg_locks where locktype = 'advisory' and not granted") == [(1,)])
+    until(lambda: own_server.rows(WAITING) == [(1,)])
     until(lambda: own_server.rows("select denied from ref_proxy.holder") == [(True,)])  # who has not is given its lease
     os.kill(own_server._process.pid, signal.SIGSTOP)  # the one that takes connections
     try:

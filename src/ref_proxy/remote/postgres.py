@@ -1,13 +1,14 @@
 """The back end between hosts: a PostgreSQL server, 14 or newer, which decides who is alive, and in which order things happen.
 
     announce     the owner's session holds the lock of the name; a row says what is announced, and under which epoch
-    register     the holder takes the lock of the epoch, shared; then adds its row, if the epoch is still live [ENTER]
-    recall       the row says that it is over [OVER], and everybody is notified
-    acknowledge  the holder takes its row away, then lets go of the lock
+    register     the holder adds its row and takes the lock of the epoch, shared, if the epoch is live: one statement [ENTER]
+    recall       the row of the name says that it is over [OVER], and everybody is notified
+    acknowledge  the holder takes its row away, and lets go of the lock: one statement [LEAVE]
     wait         the lock of the epoch, exclusively: granted when every holder has let go, or its session has ended [WAIT]
 
-None slips in between: one that enters after [OVER] finds the epoch over; one that entered before has had its lock since before it
-looked, and [WAIT], which comes after [OVER], waits for it. Rows that are left then are those of sessions that ended before they
+None slips in between: the server runs [ENTER] and [OVER] one after the other, for both lock the row of the name. If [OVER] is the
+first, [ENTER] finds the epoch over; if [ENTER] is, then [WAIT] finds the lock. And whoever has the lock can be found, and ended,
+by its row, though it may be killed at any moment. Rows that are left after [WAIT] are those of sessions that ended before they
 acknowledged: `vigil.py` judges them.
 """
 
@@ -131,10 +132,8 @@ class _Holding(Registration, Holding):
     def _let_go(self, session: Session) -> None:
         late = session is not self._session
         if self.id:
-            session.execute(sql.LEAVE_LATE if late or self._said_so else sql.LEAVE, self.id)
-        if not late:
-            session.execute(sql.LET_GO, self.lock)
-            session.holdings.pop(self, None)
+            session.execute(sql.LEAVE, self.id, None if late else self.lock, late or self._said_so)
+        session.holdings.pop(self, None)
 
 
 class _Desk(Member):
@@ -350,14 +349,12 @@ class Postgres(Backend):
             holding = _Holding(self._server, session, name, tenant, found)
             session.holdings[holding] = None  # before it is one: so that it hears of all that comes after
             try:
-                if session.execute(sql.HOLD, holding.lock) == [("t",)]:
-                    mine = session.identity
-                    values = (mine.host, mine.pid, me(), mine.boot, mine.space, mine.started)
-                    rows = session.execute(sql.ENTER, holding.epoch, holding.lock, self._dsn.lease, *values)  # [ENTER]
-                    if rows:
-                        holding.id = _number(rows[0][0])
-                        return holding
-                    session.execute(sql.LET_GO, holding.lock)
+                mine = session.identity
+                values = (mine.host, mine.pid, me(), mine.boot, mine.space, mine.started)
+                rows = session.execute(sql.ENTER, holding.epoch, holding.lock, self._dsn.lease, *values)  # [ENTER]
+                if rows:
+                    holding.id = _number(rows[0][0])
+                    return holding
             except BaseException as error:
                 _give_back(session, error, sql.LET_GO, holding.lock)
                 raise

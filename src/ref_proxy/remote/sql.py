@@ -138,17 +138,23 @@ END = f"select pg_terminate_backend(h.session) from ref_proxy.holder h where h.i
 
 FIND = f"""
 select epoch, owner, info, state, host, pid, process, {OWNED} from ref_proxy.announced a where name = $1"""
-HOLD = "select pg_try_advisory_lock_shared($1)"
-LET_GO = "select pg_advisory_unlock_shared($1)"
-# Looks once more: it holds the lock by now, so an owner that waits sees it, and one that does not wait yet has recalled, or will.
+# The row and the lock come in one statement, and go in one. In between nobody could say whose the lock is; and it outlives who is
+# killed there, where a copy of the process has its connection. The name's row is locked meanwhile: what ends the epoch waits for
+# this, or is found by it.
 ENTER = f"""
+with live as materialized (select epoch, owner from ref_proxy.announced a
+    where epoch = $1::bigint and state = 'live' and {OWNED} for share)
 insert into ref_proxy.holder (epoch, owner, lock, session, lease, host, pid, process, boot, space, started)
-select $1::bigint, a.owner, $2::bigint, pg_backend_pid(), $3::float8, $4, $5::int, $6, $7, $8, $9
-from ref_proxy.announced a where epoch = $1::bigint and state = 'live' and {OWNED} returning id"""
-LEAVE = "delete from ref_proxy.holder where id = $1"
-LEAVE_LATE = """
-with gone as (delete from ref_proxy.holder where id = $1 returning epoch)
-select pg_notify('ref_proxy', 'left ' || epoch) from gone"""
+select epoch, owner, $2::bigint, pg_backend_pid(), $3::float8, $4, $5::int, $6, $7, $8, $9
+from live where pg_try_advisory_lock_shared($2::bigint) returning id"""
+# The lock stays until the commit, so whoever gets it next finds no row. $2 is null where it is another session's, and not had
+# any more: then the owner looks at rows, and hears that this one is gone, if $3.
+LEAVE = """
+with gone as (delete from ref_proxy.holder where id = $1::bigint returning epoch),
+told as (select pg_notify('ref_proxy', 'left ' || epoch) from gone where $3::boolean)
+select case when pg_try_advisory_xact_lock_shared($2::bigint) then pg_advisory_unlock_shared($2::bigint) end,
+    (select count(*) from told)"""
+LET_GO = "select pg_advisory_unlock_shared($1)"  # after a failure, which takes the row back, and not the lock
 DENIED = "update ref_proxy.holder set denied = true where id = any($1::bigint[])"
 TELL = """
 with told as (update ref_proxy.holder set report = $2, reported = clock_timestamp() where id = $1 returning epoch)
