@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import threading
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ref_proxy import cli, remote
+from ref_proxy.remote.unix import Unix
 
+from .puppet import PATIENCE
 from .test_unix import answering, listener
 
 if TYPE_CHECKING:
@@ -67,6 +71,20 @@ def test_list_names_those_whose_owner_cannot_be_asked(
     assert another.startswith(f"unix:{name}: ") and "speaks version 2 of the protocol" in another
     assert late.startswith(f"unix:{name}-2: ") and f"process {stopped.pid}, did not answer within 0.05 s" in late
     assert {found.state for found in remote.survey("unix:")} == {"unknown"}
+
+
+def test_owners_are_asked_side_by_side(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    together, survey = threading.Barrier(3), Unix._survey
+
+    def asked(unix: Unix, which: str) -> remote.Survey:
+        together.wait(PATIENCE)  # until all three are
+        return survey(unix, which)
+
+    monkeypatch.setattr(Unix, "_survey", asked)
+    with ExitStack() as owners:
+        for number in range(3):
+            owners.enter_context(remote.announce(f"unix:{name}-{number}", ["x"]))
+        assert [found.address for found in remote.survey("unix:")] == [f"unix:{name}-{number}" for number in range(3)]
 
 
 def test_revoke_says_who_holds_it_up_and_carries_on(

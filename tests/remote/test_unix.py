@@ -390,6 +390,27 @@ class TestProcesses:
             assert out == "drained\n"
             assert not (directory / name).exists()
 
+    def test_a_call_to_its_own_owner_after_the_last_word_of_the_interpreter_is_refused_at_once(self, address: str) -> None:
+        program = f"""if True:
+            import atexit
+
+            def late():
+                for call in (lambda: remote.attach({address!r}, open=print), lambda: remote.revoke({address!r}),
+                             lambda: remote.survey({address!r})):
+                    try:
+                        print(call())
+                    except ConnectionError as error:
+                        print(error)
+
+            atexit.register(late)
+            from ref_proxy import remote
+            shared = remote.announce({address!r}, ["x"])
+        """
+        ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE)
+        assert ended.stderr == ""
+        why = "is announced by this process, whose interpreter is on its way out"
+        assert [why in line for line in ended.stdout.splitlines()] == [True] * 3
+
     @pytest.mark.parametrize("thing", ["shared", "handle"])
     def test_neither_side_can_be_pickled(self, thing: str, address: str) -> None:
         with remote.announce(address, ["x"]) as shared, remote.attach(address, open=lambda info: [info]) as handle:
@@ -454,6 +475,19 @@ class TestTheName:
             remote.announce(f"unix:{directory}/model.bin", ["x"])
         assert [path.name for path in directory.iterdir()] == ["model.bin"]
         assert (directory / "model.bin").read_text() == "precious"
+
+    def test_another_programs_socket_is_left_alone_and_named(self, directory: Path) -> None:
+        path = directory / "model.sock"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+            other.bind(str(path))
+            for call in (
+                lambda: remote.announce(f"unix:{path}", ["x"]),
+                lambda: remote.attach(f"unix:{path}", open=lambda info: [info]),
+                lambda: remote.revoke(f"unix:{path}"),
+            ):
+                with pytest.raises(remote.ProtocolError, match=r"model\.sock, where there is one of another kind"):
+                    call()
+            assert path.is_socket()
 
 
 class TestMuchToSay:

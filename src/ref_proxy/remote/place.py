@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .address import NAME
 from .peers import Peer
-from .records import NotAnnounced
+from .records import NotAnnounced, ProtocolError
 
 __all__ = ["Place", "names"]
 
@@ -165,6 +165,11 @@ class Place:
             if isinstance(error, FileNotFoundError | ConnectionRefusedError):
                 left = "" if isinstance(error, FileNotFoundError) else ": its owner is gone, and has left the socket behind"
                 raise NotAnnounced(errno.ENODEV, f"nobody announces {self.address!r}{left} ({self.path})") from None
+            if isinstance(error, OSError) and error.errno == errno.EPROTOTYPE:
+                raise ProtocolError(
+                    f"{self.address!r} has its socket at {self.path}, where there is one of another kind: remove that, "
+                    "or use another name"
+                ) from None
             if isinstance(error, TimeoutError | BlockingIOError):
                 raise TimeoutError(errno.ETIMEDOUT, f"the owner of {self.address!r} did not answer within {timeout} s") from None
             raise

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..waiting import start
 from . import wire
 from .backend import Backend, Registration
-from .hub import hub
+from .hub import ending, hub
 from .peers import Peer, me
 from .place import Place, names
 from .records import NotAnnounced, ProtocolError, Survey
@@ -71,6 +71,9 @@ class _Registration(Registration):
         self._link.close(**self._link.last_words)
 
 
+AT_ONCE = 16  # names whose owners are asked at once for a listing
+
+
 class Unix(Backend):
     """Names are those of the user's own directory, or paths of sockets."""
 
@@ -103,15 +106,18 @@ class Unix(Backend):
     def survey(self, name: str | None) -> list[Survey]:
         if name is not None:
             return [self._survey(name)]
-        found: list[Survey] = []
-        for each in names():
-            try:
-                found.append(self._survey(each))
-            except NotAnnounced:  # it went just now, or left its socket behind
-                pass
-            except (TimeoutError, ConnectionError) as error:  # it is stopped, or of another version
-                found.append(Survey(f"unix:{each}", getattr(error, "strerror", None) or str(error), 0, "unknown", ()))
-        return found
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:  # each may be slow to answer
+            return [found for found in pool.map(self._seen, names()) if found is not None]
+
+    def _seen(self, name: str) -> Survey | None:
+        try:
+            return self._survey(name)
+        except NotAnnounced:  # it went just now, or left its socket behind
+            return None
+        except (TimeoutError, ConnectionError) as error:  # it is stopped, or of another version
+            return Survey(f"unix:{name}", getattr(error, "strerror", None) or str(error), 0, "unknown", ())
 
     def _survey(self, name: str) -> Survey:
         link, answer, _ = _ask(Place(name), HANDSHAKE, [], "list")
@@ -154,6 +160,11 @@ def _ask_once(
     lines = wire.Lines(wire.MOST_TOLD)
     link = Link(connection, peer, lines)
     try:
+        if peer.pid == os.getpid() and ending():
+            raise ConnectionError(
+                errno.ECANCELED,
+                f"{place.address!r} is announced by this process, whose interpreter is on its way out, and hears nobody any more",
+            )
         if not peer.may_attach() and os.geteuid() != 0:
             raise PermissionError(errno.EPERM, f"{place.address!r} is owned by user {peer.uid}, and this is user {os.geteuid()}")
         try:
