@@ -138,9 +138,8 @@ END = f"select pg_terminate_backend(h.session) from ref_proxy.holder h where h.i
 
 FIND = f"""
 select epoch, owner, info, state, host, pid, process, {OWNED} from ref_proxy.announced a where name = $1"""
-# The row and the lock come in one statement, and go in one. In between nobody could say whose the lock is; and it outlives who is
-# killed there, where a copy of the process has its connection. The name's row is locked meanwhile: what ends the epoch waits for
-# this, or is found by it.
+# The row and the lock come in one statement, and go in one: whoever is killed has both, and can be found, or neither. The row of
+# the name is locked meanwhile: what ends the epoch waits for this, or is found by it (ADR 22).
 ENTER = f"""
 with live as materialized (select epoch, owner from ref_proxy.announced a
     where epoch = $1::bigint and state = 'live' and {OWNED} for share)
