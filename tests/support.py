@@ -20,9 +20,7 @@ from typing import Any
 import pytest
 
 from ref_proxy import BACKEND, waiting
-
-SLOWNESS = float(os.environ.get("REF_PROXY_SLOWNESS", "1"))  # of the interpreter, in times; one with a sanitizer is slow
-PATIENCE = 20.0 * SLOWNESS  # seconds until a test gives up on what ought to happen at once; nothing waits this long to be right
+from tests import PATIENCE
 
 # What takes a minute, and stands on the twins' common promises alone, runs with one of them: the C twin, where there is that.
 one_twin = pytest.mark.skipif(
@@ -131,13 +129,14 @@ def struck_while_waiting(handler: Any) -> Iterator[None]:
 
 
 def until(condition: Any) -> None:
-    """Look, and let other threads run, until it holds."""
-    deadline = time.monotonic() + PATIENCE
+    """Look until it holds, less and less often: other threads and processes are to run meanwhile."""
+    deadline, pause = time.monotonic() + PATIENCE, 0.0
     while not condition():
         if time.monotonic() > deadline:
             faulthandler.dump_traceback(sys.__stderr__)
             raise AssertionError("what ought to have happened did not; the standard error shows where the threads are")
-        os.sched_yield()
+        time.sleep(pause)
+        pause = min(2 * pause + 1e-6, 0.005)
 
 
 class Holder:

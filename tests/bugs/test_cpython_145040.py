@@ -17,7 +17,8 @@ import threading
 import pytest
 
 from ref_proxy import Provider, Revoked
-from tests.support import PATIENCE, Call, until
+from tests import PATIENCE
+from tests.support import Call, until
 
 from .museum import Bare, note, run
 

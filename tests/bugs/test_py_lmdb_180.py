@@ -17,7 +17,8 @@ import threading
 import pytest
 
 from ref_proxy import Provider, Revoked
-from tests.support import PATIENCE, Call, is_waiting, until
+from tests import PATIENCE
+from tests.support import Call, is_waiting, until
 
 from .museum import Bare, note, run
 

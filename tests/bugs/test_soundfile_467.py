@@ -18,7 +18,8 @@ import threading
 import pytest
 
 from ref_proxy import Provider, Revoked
-from tests.support import PATIENCE, Call
+from tests import PATIENCE
+from tests.support import Call
 
 from .museum import Bare, note, run
 

@@ -13,7 +13,8 @@ import pytest
 
 from ref_proxy import Revoked, RevokeTimeout
 from ref_proxy.adapters import files
-from tests.support import PATIENCE, Call
+from tests import PATIENCE
+from tests.support import Call
 
 from .support import CLONE_NEWNS, Lacking, apart, libc, system
 

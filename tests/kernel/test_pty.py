@@ -10,7 +10,8 @@ import pytest
 
 from ref_proxy import Provider, Revoked
 from ref_proxy.adapters import files
-from tests.support import PATIENCE, Call, until
+from tests import PATIENCE
+from tests.support import Call, until
 
 from .support import asleep
 

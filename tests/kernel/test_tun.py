@@ -14,7 +14,8 @@ import pytest
 
 from ref_proxy import Revoked
 from ref_proxy.adapters import files
-from tests.support import PATIENCE, Call, sleeps_in_call_on, until
+from tests import PATIENCE
+from tests.support import Call, sleeps_in_call_on, until
 
 from .support import CLONE_NEWNET, Lacking, apart, asleep
 

@@ -6,57 +6,20 @@ import asyncio
 import os
 import signal
 import threading
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ref_proxy import Revoked, RevokeDeadlock, RevokeTimeout, remote
+from tests import PATIENCE
+from tests.support import Call, until
 
-from .puppet import PATIENCE, Died, Failed
+from .puppet import Died, Failed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .puppet import Puppet
 
 DEATHS = ["before registering", "registered", "opening", "recalled", "denied", "releasing", "released"]
-
-
-class Later:
-    """A call in a thread of its own."""
-
-    def __init__(self, call: Callable[[], Any]) -> None:
-        self.error: BaseException | None = None
-        self.value: Any = None
-
-        def run() -> None:
-            try:
-                self.value = call()
-            except BaseException as error:
-                self.error = error
-
-        self._thread = threading.Thread(target=run)
-        self._thread.start()
-
-    @property
-    def running(self) -> bool:
-        return self._thread.is_alive()
-
-    def result(self) -> Any:
-        self._thread.join(PATIENCE)
-        assert not self.running, "it has not come back"
-        if self.error is not None:
-            raise self.error
-        return self.value
-
-
-def until(what: Callable[[], bool]) -> None:
-    """Wait for what nothing tells of."""
-    deadline = monotonic() + PATIENCE
-    while not what():
-        assert monotonic() < deadline, "it has not come to that"
-        threading.Event().wait(0.005)
 
 
 class Conformance:
@@ -98,10 +61,10 @@ class Conformance:
         for worker in (inside, idle):
             worker.ask("attach", address=address)
         inside.ask("enter")
-        removal = Later(shared.revoke)
+        removal = Call(shared.revoke)
         assert idle.ask("gone")["reason"] == "the owner has revoked it"
         until(lambda: inside.ask("access") is None)  # while the removal waits
-        assert removal.running and not released
+        assert not removal.returned and not released
         inside.ask("leave")
         assert removal.result() == remote.Outcome("drained", (), shared.epoch)
         assert released == [["owned"]]
@@ -114,7 +77,7 @@ class Conformance:
         worker = puppets()
         worker.ask("attach", address=address)
         worker.ask("enter")
-        removals = [Later(shared.revoke) for _ in range(3)]
+        removals = [Call(shared.revoke) for _ in range(3)]
         until(lambda: shared.state == "draining")
         worker.ask("leave")
         assert {removal.result() for removal in removals} == {remote.Outcome("drained", (), shared.epoch)}
@@ -154,7 +117,7 @@ class Conformance:
         worker, late = puppets(), puppets()
         worker.ask("attach", address=address)
         worker.ask("enter")
-        removal = Later(shared.revoke)
+        removal = Call(shared.revoke)
         until(lambda: remote.survey(address)[0].state == "draining")
         with pytest.raises(Failed, match="NotAnnounced"):
             late.ask("attach", address=address)
@@ -249,9 +212,9 @@ class Conformance:
             worker = puppets()
             worker.ask("attach", address=address)
             worker.ask("enter")
-            replacing = Later(lambda: shared.replace(["new"], info={"path": "new"}))
+            replacing = Call(shared.replace, ["new"], info={"path": "new"})
             until(lambda: worker.ask("access") == [{"path": "new"}])
-            assert replacing.running, "the section of the old one is still open"
+            assert not replacing.returned, "the section of the old one is still open"
             worker.ask("leave")
             old, outcome = replacing.result()
             assert (old, outcome.state) == (["owned"], "drained")
@@ -263,7 +226,7 @@ class Conformance:
         with self.announce(address) as shared, remote.attach(address, open=lambda info: info) as handle:
             section, first = handle.proxy().access(), shared.epoch
             section.detach()
-            replacing = Later(lambda: shared.replace(["new"]))
+            replacing = Call(shared.replace, ["new"])
             until(lambda: handle.epoch > first)
             assert (section.resource.epoch, handle.info.epoch) == (first, shared.epoch)
             section.end()
@@ -299,16 +262,16 @@ class Conformance:
         handle = remote.attach(address, open=opened, release=lambda path: let_go.set() if path == "new" else None)
         section = handle.proxy().access()
         section.detach()
-        replacing = Later(lambda: shared.replace(["new"], info={"path": "new"}))
+        replacing = Call(shared.replace, ["new"], info={"path": "new"})
         assert opening.wait(PATIENCE)
-        removing = Later(shared.revoke)
+        removing = Call(shared.revoke)
         until(lambda: handle.reason != "")
         go_on.set()
         assert let_go.wait(PATIENCE)
         with pytest.raises(RevokeTimeout) as late:
             shared.revoke(timeout=0.5)
         assert [holder.pid for holder in late.value.holders] == [os.getpid()]
-        assert replacing.running and removing.running
+        assert not replacing.returned and not removing.returned
         section.end()
         assert (replacing.result()[1].state, removing.result().state) == ("drained", "drained")
 
@@ -334,7 +297,7 @@ class Conformance:
             except Revoked:
                 pass
 
-        replacing = Later(replace)
+        replacing = Call(replace)
         until(lambda: worker.ask("look")["epoch"] > 0 and shared.proxy() is not None)
         assert shared.revoke(timeout=PATIENCE).state == "drained"
         replacing.result()
@@ -360,7 +323,7 @@ class Conformance:
             worker = puppets()
             worker.ask("attach", address=address)
             worker.ask("enter")
-            removal = Later(shared.revoke)
+            removal = Call(shared.revoke)
             until(lambda: shared.state == "draining")
             worker.kill()
             assert removal.result().state == "drained"
@@ -386,7 +349,7 @@ class Conformance:
             worker.ask("enter")
             copy = worker.ask("copy")
             try:
-                removal = Later(lambda: shared.revoke(timeout=PATIENCE))
+                removal = Call(shared.revoke, timeout=PATIENCE)
                 until(lambda: shared.state == "draining")
                 worker.kill()
                 assert removal.result().state == "drained"

@@ -13,8 +13,9 @@ import pytest
 
 from ref_proxy.remote.hub import hub
 from ref_proxy.waiting import _job_ended, _jobs
+from tests import PATIENCE
 
-from .puppet import PATIENCE, Puppet
+from .puppet import Puppet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -25,13 +25,13 @@ from typing import TYPE_CHECKING, Any
 
 from ref_proxy import Revoked, remote
 from ref_proxy.remote import worker
+from tests import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 40.0  # seconds: for a machine that is busy
 
 
 class Died(Exception):

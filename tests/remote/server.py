@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.support import PATIENCE
+from tests import PATIENCE
 
 
 class Lacking(Exception):

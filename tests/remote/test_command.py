@@ -11,8 +11,8 @@ import pytest
 
 from ref_proxy import cli, remote
 from ref_proxy.remote.unix import Unix
+from tests import PATIENCE
 
-from .puppet import PATIENCE
 from .test_unix import answering, listener
 
 if TYPE_CHECKING:

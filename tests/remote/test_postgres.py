@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ref_proxy import Revoked, RevokeTimeout, remote
-from tests.support import in_child, one_twin, struck_while_waiting
+from tests import PATIENCE
+from tests.support import Call, in_child, one_twin, struck_while_waiting, until
 
-from .conformance import Conformance, Later, until
+from .conformance import Conformance
 from .hosts import OtherHost
-from .puppet import PATIENCE, Died
+from .puppet import Died
 from .server import Lacking, PostgresServer, free_port
 
 if TYPE_CHECKING:
@@ -126,13 +127,13 @@ def test_a_registration_that_meets_a_removal_at_any_step_is_refused_or_recalled(
     monkeypatch.setattr(Session, "execute", held_up)
     address = f"{server.uri(lease=FOREVER, application_name='worker')}#{name}"
     released = threading.Event()
-    attaching = Later(lambda: remote.attach(address, open=opened, release=lambda _: released.set()))
+    attaching = Call(lambda: remote.attach(address, open=opened, release=lambda _: released.set()))
     assert there.wait(PATIENCE)
-    removal = Later(shared.revoke)
+    removal = Call(shared.revoke)
     until(lambda: server.rows("select state from ref_proxy.announced where epoch = %s", shared.epoch) != [("live",)])
     if entered:
         until(lambda: server.rows(WAITING) == [(1,)])
-        assert removal.running, "the worker has the lock"
+        assert not removal.returned, "the worker has the lock"
     go_on.set()
     if entered:
         handle = attaching.result()
@@ -152,11 +153,11 @@ def test_a_removal_waits_for_a_registration_that_the_server_has_begun(
     epoch, released = shared.epoch, list[Any]()
     address = f"{server.uri(lease=FOREVER, application_name='worker')}#{name}"
     with slow_server("before insert") as begun:
-        attaching = Later(lambda: remote.attach(address, open=opened, release=released.append))
+        attaching = Call(lambda: remote.attach(address, open=opened, release=released.append))
         until(begun)
-        removal = Later(shared.revoke if how == "revoked" else lambda: shared.replace(["other"], info={"is": "second"}))
+        removal = Call(shared.revoke if how == "revoked" else lambda: shared.replace(["other"], info={"is": "second"}))
         until(lambda: server.rows("select count(*) from pg_stat_activity where wait_event = 'transactionid'") == [(1,)])
-        assert removal.running, "the row of the name is the registration's until it is over"
+        assert not removal.returned, "the row of the name is the registration's until it is over"
         assert server.rows("select state from ref_proxy.announced where epoch = %s", epoch) == [("live",)]
     removal.result()
     handle = attaching.result()
@@ -173,7 +174,7 @@ def test_the_lock_of_who_acknowledges_is_free_when_its_row_is_gone_and_not_befor
     shared = remote.announce(patient_address, ["owned"])
     puppets().ask("attach", address=patient_address)
     with slow_server("after delete") as begun:
-        removal = Later(lambda: shared.revoke(timeout=PATIENCE))
+        removal = Call(shared.revoke, timeout=PATIENCE)
         until(begun)
         until(lambda: server.rows(WAITING + " and objid <> 1") == [(1,)])
     assert removal.result().state == "drained", "a row that is seen with no lock is that of one who is lost"
@@ -286,9 +287,9 @@ def test_a_worker_whose_session_has_ended_acknowledges_late(server: PostgresServ
     worker.ask("enter")
     server.rows(TERMINATE, worker.pid)
     until(lambda: worker.ask("access") is None)
-    removal = Later(shared.revoke)
+    removal = Call(shared.revoke)
     until(lambda: [holder.state for holder in shared.holders()] == ["lost"])
-    assert removal.running
+    assert not removal.returned
     worker.ask("leave")
     assert removal.result() == remote.Outcome("drained", (), shared.epoch)
 
@@ -299,7 +300,7 @@ def test_one_that_is_lost_and_then_dies_is_dead(server: PostgresServer, patient_
     worker.ask("attach", address=patient_address)
     worker.ask("enter")
     server.rows(TERMINATE, worker.pid)
-    removal = Later(shared.revoke)
+    removal = Call(shared.revoke)
     until(lambda: [holder.state for holder in shared.holders()] == ["lost"])
     worker.kill()
     assert removal.result() == remote.Outcome("drained", (), shared.epoch)
@@ -392,9 +393,9 @@ def test_an_owner_whose_session_ends_denies_and_its_workers_do(server: PostgresS
     until(lambda: shared.state == "draining")
     until(lambda: worker.ask("access") is None)
     assert heir.ask("announce", address=address) > shared.epoch
-    removal = Later(shared.revoke)
+    removal = Call(shared.revoke)
     until(lambda: [holder.pid for holder in shared.holders()] == [worker.pid])
-    assert removal.running and not released, "the one that it has told of is inside"
+    assert not removal.returned and not released, "the one that it has told of is inside"
     worker.ask("leave")
     assert removal.result().state == "drained"
     assert worker.ask("attach", address=address), "what the heir announces was left alone"
@@ -539,9 +540,9 @@ def test_a_server_that_is_restarted_has_everybody_deny_and_loses_nobody(
     with pytest.raises(RevokeTimeout):
         shared.revoke(timeout=0.05)
     own_server.start()
-    removal = Later(shared.revoke)
+    removal = Call(shared.revoke)
     until(lambda: [holder.state for holder in shared.holders()] == ["lost"])
-    assert removal.running and not released
+    assert not removal.returned and not released
     inside.ask("leave")
     assert removal.result().state == "drained" and released
     with remote.announce(address, ["again"]) as again:
@@ -618,9 +619,9 @@ def test_a_timeout_is_kept_though_the_server_hangs_and_what_was_wished_is_done_l
     worker.ask("enter")
     shared.proxy().access().end()
     with hanging(own_server):
-        assert [holder.pid for holder in Later(lambda: shared.holders(timeout=0.1)).result()] in ([], [worker.pid])
+        assert [holder.pid for holder in Call(shared.holders, timeout=0.1).result()] in ([], [worker.pid])
         with pytest.raises(RevokeTimeout):
-            Later(lambda: shared.revoke(timeout=0.1)).result()
+            Call(shared.revoke, timeout=0.1).result()
         with pytest.raises(Revoked):
             shared.proxy().access()
     until(lambda: worker.ask("access") is None)
@@ -634,7 +635,7 @@ def test_a_name_is_given_up_though_the_server_hangs_when_that_is_told(
     address = f"{own_server.uri(lease=FOREVER)}#{name}"
     shared, other = remote.announce(address, ["owned"]), remote.announce(address + "-2", ["other"])
     with hanging(own_server):
-        Later(shared._sharing.current.withdraw).result()
+        Call(shared._sharing.current.withdraw).result()
     heir = puppets()
     until(lambda: own_server.rows("select name from ref_proxy.announced") == [(name + "-2",)])
     assert heir.ask("announce", address=address)
@@ -670,9 +671,9 @@ def test_a_host_that_is_cut_off_denies_before_the_owner_calls_it_lost(
     worker.ask("enter")
     worker.ask("spin")
     other_host.cut()
-    removal = Later(shared.revoke)
+    removal = Call(shared.revoke)
     assert worker.ask("spun_out") > 0
-    assert removal.running
+    assert not removal.returned
     outcome = removal.result()
     assert outcome.state == "fenced"
     assert [(holder.state, holder.epoch) for holder in outcome.holders] == [("lost", shared.epoch)]
@@ -689,7 +690,7 @@ def test_a_host_that_comes_back_in_time_acknowledges_late(
     other_host.cut()
     [[number]] = server.rows("select pid from ref_proxy.holder where epoch = %s", shared.epoch)
     server.rows(TERMINATE, number)
-    removal = Later(shared.revoke)
+    removal = Call(shared.revoke)
     until(lambda: [holder.state for holder in shared.holders()] == ["lost"])
     other_host.mend()
     worker.ask("leave")
@@ -734,7 +735,7 @@ def test_a_wait_is_given_up_though_the_server_lets_nobody_in_any_more(
     worker.ask("attach", address=address)
     worker.ask("enter")
     copy = worker.ask("copy") if how == "killed" else 0  # it has the connection, so the server hears of no end
-    removal = Later(shared.revoke)
+    removal = Call(shared.revoke)
     until(lambda: own_server.rows(WAITING) == [(1,)])
     until(lambda: own_server.rows("select denied from ref_proxy.holder") == [(True,)])  # who has not is given its lease
     os.kill(own_server._process.pid, signal.SIGSTOP)  # the one that takes connections
@@ -742,7 +743,7 @@ def test_a_wait_is_given_up_though_the_server_lets_nobody_in_any_more(
         if how == "killed":
             worker.kill()
         else:
-            Later(lambda: shared.revoke(fence_after=0)).result()
+            Call(shared.revoke, fence_after=0).result()
         outcome = removal.result()
         assert [holder.pid for holder in outcome.holders] == ([worker.pid] if how == "cut off" else [])
     finally:
@@ -790,7 +791,7 @@ def test_ctrl_c_in_a_replacement_hides_no_holder_from_the_removal(
     old = signal.signal(signal.SIGUSR1, interrupt)
     with psycopg.connect(server.uri()) as busy:
         busy.execute("select from ref_proxy.announced where epoch = %s for update", [shared.epoch])
-        striking = Later(strike)
+        striking = Call(strike)
         with pytest.raises(KeyboardInterrupt):
             shared.replace(["new"])
         striking.result()
@@ -798,9 +799,9 @@ def test_ctrl_c_in_a_replacement_hides_no_holder_from_the_removal(
     until(lambda: server.rows("select epoch from ref_proxy.announced where epoch > %s", shared.epoch) != [])
     assert worker.ask("attach", address=patient_address)["epoch"] > shared.epoch
     worker.ask("enter")
-    removal = Later(shared.revoke)
+    removal = Call(shared.revoke)
     until(lambda: worker.ask("access") is None)
-    assert removal.running
+    assert not removal.returned
     worker.ask("leave")
     assert removal.result().state == "drained"
 
@@ -825,9 +826,9 @@ def test_a_replacement_whose_answer_is_lost_hides_no_holder_from_the_removal(
         with pytest.raises(Lost):
             shared.replace(["new"])
     assert attached[0] > shared.epoch
-    removal = Later(lambda: shared.revoke(timeout=PATIENCE))
+    removal = Call(shared.revoke, timeout=PATIENCE)
     until(lambda: [(holder.pid, holder.epoch) for holder in shared.holders()] == [(worker.pid, attached[0])])
-    assert removal.running
+    assert not removal.returned
     worker.ask("leave")
     assert removal.result() == remote.Outcome("drained", (), attached[0])
 
@@ -854,7 +855,7 @@ def test_a_wait_is_given_up_also_where_it_has_just_been_asked_for(patient_addres
     handle = remote.attach(patient_address, open=opened)
     section = handle.proxy().access()
     section.detach()
-    removal = Later(shared.revoke)
+    removal = Call(shared.revoke)
     until(lambda: len(waits) == 20)
     section.end()
     assert removal.result().state == "drained"
@@ -943,7 +944,7 @@ def test_that_one_holder_is_another_roles_does_not_keep_the_others_from_being_cu
     [[session]] = server.rows("select session from ref_proxy.holder where pid = %s", ours.pid)
     for worker in (theirs, ours):
         worker.stop()
-    removal = Later(lambda: shared.revoke(fence_after=0.05))
+    removal = Call(shared.revoke, fence_after=0.05)
     until(lambda: server.rows("select count(*) from pg_stat_activity where pid = %s", session) == [(0,)])
     ours.kill()
     assert [(holder.pid, holder.state) for holder in removal.result().holders] == [(theirs.pid, "fenced")]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ref_proxy import cli, remote
+from tests import PATIENCE
 from tests.support import one_twin
 
-from .puppet import PATIENCE
 from .server import Lacking, PostgresServer
 
 if TYPE_CHECKING:

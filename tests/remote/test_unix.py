@@ -20,9 +20,11 @@ import pytest
 
 from ref_proxy import Revoked, RevokeDeadlock, RevokeTimeout, remote
 from ref_proxy.remote.unix_link import _links
+from tests import PATIENCE
+from tests.support import Call, until
 
-from .conformance import Conformance, Later, until
-from .puppet import PATIENCE, Failed, Puppet
+from .conformance import Conformance
+from .puppet import Failed, Puppet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,7 +67,7 @@ def answering(path: Path, answer: bytes) -> Iterator[None]:
                 connection.recv(4096)
                 connection.sendall(answer)
 
-        serving = Later(serve)
+        serving = Call(serve)
         yield
         serving.result()
 
@@ -268,7 +270,7 @@ def test_a_removal_that_stalls_says_who_holds_it_and_again_after_growing_interva
     worker = puppets()
     worker.ask("attach", address=address)
     worker.ask("enter")
-    removal = Later(shared.revoke)
+    removal = Call(shared.revoke)
     until(lambda: len(caplog.records) >= 3)
     worker.ask("leave")
     assert removal.result().state == "drained"

@@ -11,7 +11,8 @@ import pytest
 
 from ref_proxy.remote.hub import hub
 from ref_proxy.remote.wake import Wake
-from tests.support import PATIENCE, Call, in_child
+from tests import PATIENCE
+from tests.support import Call, in_child
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import ref_proxy
 from ref_proxy import BACKEND, Revoked, report
-from tests import building
-from tests.support import PATIENCE
+from tests import PATIENCE, building
 
 if TYPE_CHECKING:
     from collections.abc import Callable

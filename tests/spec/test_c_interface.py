@@ -18,8 +18,8 @@ from ref_proxy import BACKEND, Provider, Revoked, RevokeDeadlock, RevokeTimeout,
 from ref_proxy._backend import trace
 from ref_proxy.clock import boottime
 from ref_proxy.srcu import Domain
-from tests import building
-from tests.support import PATIENCE, SLOWNESS, Call, Resource, in_child, sleeps_in_call_on, until
+from tests import PATIENCE, SLOWNESS, building
+from tests.support import Call, Resource, in_child, sleeps_in_call_on, until
 
 if BACKEND != "c":
     pytest.skip("the Python twin has no C interface", allow_module_level=True)

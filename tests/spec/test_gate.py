@@ -19,9 +19,9 @@ import pytest
 
 from ref_proxy import BACKEND, Provider, Revoked, _backend, aio, guarded, report
 from ref_proxy._backend import trace
-from tests import building
+from tests import PATIENCE, building
 from tests.spec.barred import changed, named, stopped_and_continued, ways_through
-from tests.support import PATIENCE, Call, Holder, Resource, in_child
+from tests.support import Call, Holder, Resource, in_child
 
 REFUSED = "was refused: the resource is revoked; drop this proxy and get one from the next provider"
 

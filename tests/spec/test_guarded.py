@@ -23,7 +23,8 @@ import weakref
 import pytest
 
 from ref_proxy import Provider, Revoked, RevokeDeadlock, RevokeTimeout, guarded, tasks
-from tests.support import PATIENCE, Call, until
+from tests import PATIENCE
+from tests.support import Call, until
 
 CLOSED_WHILE_KEPT = sys.version_info[:2] in {(3, 12), (3, 13)}  # whose coroutines keep their variables then, if never begun
 

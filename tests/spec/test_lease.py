@@ -12,9 +12,9 @@ import pytest
 
 from ref_proxy import BACKEND, Provider, Revoked, _backend, guarded
 from ref_proxy.clock import boottime
-from tests import building
+from tests import PATIENCE, building
 from tests.spec.barred import changed, named, stopped_and_continued, ways_through
-from tests.support import PATIENCE, Call, Holder, Resource
+from tests.support import Call, Holder, Resource
 
 LONG, SHORT = 3600 * 10**9, 5 * 10**8  # nanoseconds
 REFUSED = "was refused: the resource is revoked; drop this proxy and get one from the next provider"

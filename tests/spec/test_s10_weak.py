@@ -12,7 +12,8 @@ import weakref
 import pytest
 
 from ref_proxy import Provider, Revoked, RevokeTimeout
-from tests.support import SLOWNESS, Call, Holder, Resource, until
+from tests import SLOWNESS
+from tests.support import Call, Holder, Resource, until
 
 
 def test_a_proxy_keeps_neither_the_provider_nor_the_resource_alive():

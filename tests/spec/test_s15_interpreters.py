@@ -11,7 +11,8 @@ import textwrap
 import pytest
 
 from ref_proxy import BACKEND
-from tests.support import SLOWNESS, Call, until
+from tests import SLOWNESS
+from tests.support import Call, until
 
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 USE = """

@@ -10,7 +10,7 @@ import textwrap
 import pytest
 
 from ref_proxy import BACKEND
-from tests.support import SLOWNESS
+from tests import SLOWNESS
 
 STORM = f"""
     import sys

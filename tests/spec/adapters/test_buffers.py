@@ -19,7 +19,8 @@ import pytest
 
 from ref_proxy import Provider, Revoked
 from ref_proxy.adapters import buffers
-from tests.support import PATIENCE, Call, Holder
+from tests import PATIENCE
+from tests.support import Call, Holder
 
 np = pytest.importorskip("numpy")
 
@@ -642,7 +643,7 @@ def child(program):
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONFAULTHANDLER": ""},
         capture_output=True,
         text=True,
-        timeout=PATIENCE * 2,
+        timeout=PATIENCE,
     )
 
 
@@ -653,7 +654,7 @@ def test_without_ref_proxy_an_array_over_a_closed_segment_is_a_segmentation_faul
         [sys.executable, "-c", NUMPY_23305],
         capture_output=True,
         text=True,
-        timeout=PATIENCE * 2,
+        timeout=PATIENCE,
         env={**os.environ, "PYTHONFAULTHANDLER": ""},
     )
     assert run.returncode == -11, run.stderr

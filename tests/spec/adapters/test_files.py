@@ -22,7 +22,8 @@ import pytest
 from ref_proxy import Provider, Revoked, RevokeDeadlock, RevokeTimeout
 from ref_proxy.adapters import files, waking
 from ref_proxy.adapters.gone import Departure
-from tests.support import PATIENCE, Call, Holder, in_child, until
+from tests import PATIENCE
+from tests.support import Call, Holder, in_child, until
 
 needs_epoll = pytest.mark.skipif(not hasattr(select, "epoll"), reason="needs epoll(7)")
 REMOVED = select.POLLHUP | select.POLLERR
