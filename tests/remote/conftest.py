@@ -16,6 +16,7 @@ from ref_proxy.waiting import _job_ended, _jobs
 from tests import PATIENCE
 
 from .puppet import Puppet
+from .server import Lacking, PostgresServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,6 +64,29 @@ def puppets() -> Iterator[Callable[..., Puppet]]:
     yield make
     for puppet in made:
         puppet.__exit__()
+
+
+def postgres_server() -> Iterator[PostgresServer]:
+    """A server, or a skip."""
+    pytest.importorskip("psycopg", reason="needs psycopg, and libpq", exc_type=ImportError)
+    try:
+        server = PostgresServer()
+    except Lacking as lacking:
+        pytest.skip(f"needs a PostgreSQL server: {lacking}")
+    yield server
+    server.remove()
+
+
+server = pytest.fixture(postgres_server, scope="session")
+own_server = pytest.fixture(postgres_server)  # which a test may stop
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe()
+    yield ends
+    for fd in ends:
+        os.close(fd)
 
 
 @pytest.fixture

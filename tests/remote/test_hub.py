@@ -24,14 +24,6 @@ def hub() -> Iterator[Hub]:
     until(lambda: hub._ended)
 
 
-@pytest.fixture
-def pipe() -> Iterator[tuple[int, int]]:
-    ends = os.pipe()
-    yield ends
-    for fd in ends:
-        os.close(fd)
-
-
 def listened(hub: Hub, fd: int) -> int:
     """Listen to it, and no more, and return the thread that did."""
     idents: list[int] = []

@@ -48,28 +48,6 @@ WAITING = f"{LOCKS} and not granted"
 TERMINATE = "select pg_terminate_backend(session) from ref_proxy.holder where pid = %s"
 
 
-def made() -> PostgresServer:
-    try:
-        return PostgresServer()
-    except Lacking as lacking:
-        pytest.skip(f"needs a PostgreSQL server: {lacking}")
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[PostgresServer]:
-    server = made()
-    yield server
-    server.remove()
-
-
-@pytest.fixture
-def own_server() -> Iterator[PostgresServer]:
-    """One that a test may stop."""
-    server = made()
-    yield server
-    server.remove()
-
-
 @pytest.fixture
 def other_host() -> Iterator[OtherHost]:
     try:

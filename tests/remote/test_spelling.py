@@ -12,10 +12,8 @@ from ref_proxy import cli, remote
 from tests import PATIENCE
 from tests.support import one_twin
 
-from .server import Lacking, PostgresServer
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from .server import PostgresServer
 
 ODD = "caf\udce9 日本 \x1b[2J\n"
 SPELLED = r"caf\udce9 \u65e5\u672c \x1b[2J\n"
@@ -39,17 +37,6 @@ def test_list_can_be_printed_anywhere(encoding: str, name: str, monkeypatch: pyt
         told = out.read()
     assert f"worker.py {SPELLED})" in told
     assert r"\udce9" in told and proxy
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    pytest.importorskip("psycopg", reason="needs psycopg, and libpq", exc_type=ImportError)
-    try:
-        server = PostgresServer()
-    except Lacking as lacking:
-        pytest.skip(f"needs a PostgreSQL server: {lacking}")
-    yield server
-    server.remove()
 
 
 @one_twin

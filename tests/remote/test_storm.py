@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,18 +34,8 @@ def storm(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(params=["unix", "postgresql"])
-def address(request: pytest.FixtureRequest) -> Iterator[str]:
-    if request.param == "unix":
-        yield "unix"
-        return
-    pytest.importorskip("psycopg", reason="needs psycopg, and libpq", exc_type=ImportError)
-    server = pytest.importorskip("tests.remote.server", reason="needs a PostgreSQL server")
-    try:
-        own = server.PostgresServer()
-    except server.Lacking as lacking:
-        pytest.skip(f"needs a PostgreSQL server: {lacking}")
-    yield own.uri(lease=1.5)
-    own.remove()
+def address(request: pytest.FixtureRequest) -> str:
+    return "unix" if request.param == "unix" else request.getfixturevalue("own_server").uri(lease=1.5)
 
 
 def test_sixty_removals_in_a_storm_of_kills_hang_nowhere_release_nothing_early_and_leave_nothing(address, tmp_path):

@@ -70,18 +70,14 @@ def test_a_ring_may_come_in_the_midst_of_a_ring(wake: Wake, monkeypatch: pytest.
     assert os.read(wake.fd, 99) == b"!!!"
 
 
-def test_a_ring_after_the_end_writes_nowhere(wake: Wake) -> None:
+def test_a_ring_after_the_end_writes_nowhere(wake: Wake, request: pytest.FixtureRequest) -> None:
     ends = {wake.fd, wake._writer}
     wake.close()
     wake.close()
-    reader, writer = os.pipe()
-    try:
-        assert {reader, writer} == ends, "the numbers are somebody else's by now"
-        wake()
-        assert not readable(reader)
-    finally:
-        os.close(reader)
-        os.close(writer)
+    reader, writer = request.getfixturevalue("pipe")  # not before: it is to get these numbers
+    assert {reader, writer} == ends, "the numbers are somebody else's by now"
+    wake()
+    assert not readable(reader)
 
 
 def test_a_forked_child_closes_it_also_while_another_thread_is_ringing(wake: Wake) -> None:
