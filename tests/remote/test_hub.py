@@ -45,6 +45,7 @@ def test_it_ends_by_itself_when_nobody_comes(hub, pipe, monkeypatch):
     for _ in range(3):  # and is there again for the next
         listened(hub, pipe[0])
         until(lambda: not hub._running)
+        assert hub._selector is None, "it listens to nothing any more"
 
 
 def test_it_stays_for_as_long_as_there_is_something_to_listen_to(hub, pipe, monkeypatch):
@@ -65,6 +66,7 @@ def test_the_end_of_the_interpreter_does_not_wait_for_it(hub, pipe, monkeypatch)
     listened(hub, pipe[0])
     hub.end()
     until(lambda: hub._ended)
+    assert not hub._running and hub._selector is None, "the thread has ended, and is not merely left behind"
 
 
 def test_of_two_that_are_made_at_once_one_is_kept_and_the_other_closed(monkeypatch):

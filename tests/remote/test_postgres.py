@@ -495,6 +495,7 @@ def test_a_lease_is_renewed_for_as_long_as_the_server_answers(server: PostgresSe
             for proxy in proxies:
                 proxy.access().end()
             time.sleep(0.005)  # the session's thread is to run, too
+        assert handle._attachment.stay.until > first, "it was not renewed: nobody has looked at it"
 
 
 # ---- A server that goes ----

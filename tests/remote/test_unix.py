@@ -6,6 +6,7 @@ import multiprocessing
 import multiprocessing.forkserver
 import os
 import pickle
+import select
 import signal
 import socket
 import subprocess
@@ -19,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ref_proxy import Revoked, RevokeDeadlock, RevokeTimeout, remote
-from ref_proxy.remote.unix_link import _links
 from tests import PATIENCE
 from tests.support import Call, until
 
@@ -75,14 +75,16 @@ def answering(path: Path, answer: bytes) -> Iterator[None]:
 def said(path: Path, *words: bytes) -> bytes:
     """What an owner answers to that, until it hangs up."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor:
-        visitor.settimeout(PATIENCE)
         visitor.connect(str(path))
         for word in words:
             visitor.sendall(word)
-        heard = b""
-        while data := visitor.recv(65536):
-            heard += data
-        return heard
+        return heard(visitor)
+
+
+def heard(visitor: socket.socket) -> bytes:
+    """All that comes until the other side hangs up."""
+    visitor.settimeout(PATIENCE)
+    return b"".join(iter(lambda: visitor.recv(65536), b""))
 
 
 class TestBadInput:
@@ -462,12 +464,12 @@ class TestTheName:
         self, address: str, puppets: Callable[..., Puppet]
     ) -> None:
         owner = puppets()
-        owner.ask("announce", address=address)
+        epoch = owner.ask("announce", address=address)
         copy = owner.ask("copy")
         try:
             owner.kill()
-            with remote.announce(address, ["x"]):
-                pass
+            with remote.announce(address, ["x"]) as shared, remote.attach(address, open=lambda info: [info]) as handle:
+                assert handle.epoch == shared.epoch > epoch
         finally:
             os.kill(copy, signal.SIGKILL)
 
@@ -527,8 +529,10 @@ class TestMuchToSay:
         with remote.announce(address, ["x"]), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor:
             visitor.connect(str(directory / name))
             visitor.sendall(b'{"do": "list", "version": 1}\n')
-            until(lambda: bool(_links))
-            until(lambda: not _links)
+            end = select.poll()
+            end.register(visitor, 0)  # not for what there is to read
+            assert end.poll(PATIENCE * 1000), "it is still waited for"
+            assert b"\n" not in heard(visitor), "a socket takes all of it: nobody had to read"
 
 
 class TestWithoutPidfds:

@@ -76,8 +76,8 @@ def test_making_one_never_waits(proxy):
         provider = Provider(Resource())
         other = provider.proxy()
         with other.access():
-            Provider(Resource()).revoke()
-    provider.revoke()
+            assert Provider(Resource()).revoke() is True
+    assert provider.revoke() is True
 
 
 def test_a_refused_access_owes_no_put(provider, proxy):

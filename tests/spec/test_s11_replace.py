@@ -40,7 +40,7 @@ def test_newer_sections_do_not_hold_it_up_however_many(provider, proxy, resource
         holder.leave()
 
 
-def test_it_returns_while_there_is_always_somebody_inside(provider, proxy):
+def test_it_returns_while_there_is_always_somebody_inside(provider, proxy, resource):
     stop = threading.Event()
 
     def relay():
@@ -52,11 +52,12 @@ def test_it_returns_while_there_is_always_somebody_inside(provider, proxy):
         section.end()
 
     relays = [Call(relay) for _ in range(3)]
-    for i in range(100):
-        provider.replace(Resource(str(i)), timeout=20)
+    newer = [Resource(str(i)) for i in range(100)]
+    replaced = [provider.replace(each, timeout=20) for each in newer]
     stop.set()
     for call in relays:
         call.result()
+    assert replaced == [resource, *newer[:-1]]
 
 
 def test_each_waits_for_its_own(provider, proxy, resource):

@@ -12,7 +12,7 @@ import pytest
 from ref_proxy import BACKEND, Provider
 from ref_proxy.srcu import Domain
 from ref_proxy.waiting import Bell
-from tests.support import Call, Holder, Resource, struck_while_waiting
+from tests.support import Call, Holder, Resource, struck_while_waiting, until
 
 needs_signals = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX signals")
 
@@ -196,15 +196,20 @@ def test_domains_too(every_instant):
     def handler():
         with domain.read():
             domain.call(ran.append, 1)
+        handled.append(1)
 
+    handled: list[int] = []
     ran: list[int] = []
     every_instant(handler, 0.001)
     for _ in range(500):
         with domain.read():
             pass
         domain.synchronize(timeout=20)
+    until(lambda: handled)
     signal.setitimer(signal.ITIMER_REAL, 0)
+    called = len(handled)
     domain.barrier()
+    assert len(ran) >= called
 
 
 def test_a_finaliser_that_begins_to_wait_in_the_midst_of_a_ring_keeps_nobody_asleep():

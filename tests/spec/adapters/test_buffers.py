@@ -349,7 +349,10 @@ def test_garbage_is_no_escape(proxy):
         with buffers.array(proxy, "u1", 8) as a:
             cycle = [a[1:], memoryview(a)]
             cycle.append(cycle)
+            gone = weakref.ref(cycle[0])
             del cycle
+            assert gone() is not None, "it is not garbage"
+        assert gone() is None
     finally:
         gc.enable()
 
