@@ -66,13 +66,17 @@ def puppets() -> Iterator[Callable[..., Puppet]]:
         puppet.__exit__()
 
 
-def postgres_server() -> Iterator[PostgresServer]:
+def made(prepare: Callable[[Path], object] = lambda _: None) -> PostgresServer:
     """A server, or a skip."""
     pytest.importorskip("psycopg", reason="needs psycopg, and libpq", exc_type=ImportError)
     try:
-        server = PostgresServer()
+        return PostgresServer(prepare)
     except Lacking as lacking:
         pytest.skip(f"needs a PostgreSQL server: {lacking}")
+
+
+def postgres_server() -> Iterator[PostgresServer]:
+    server = made()
     yield server
     server.remove()
 

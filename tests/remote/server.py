@@ -13,9 +13,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests import PATIENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Lacking(Exception):
@@ -59,9 +62,9 @@ def die_with_us() -> None:
 
 
 class PostgresServer:
-    """One server, which can be stopped and started again."""
+    """One server, which can be stopped and started again. `prepare` may change what is in its directory before it starts."""
 
-    def __init__(self) -> None:
+    def __init__(self, prepare: Callable[[Path], object] = lambda _: None) -> None:
         self._programs = programs()
         self._who = as_nobody()
         self.folder = Path(tempfile.mkdtemp(prefix="ref_proxy_pg_"))
@@ -71,6 +74,9 @@ class PostgresServer:
             self.folder.chmod(0o755)  # for the socket in it
             self.port = free_port()
             self._initialise()
+            prepare(self.folder / "data")
+            for path in (self.folder / "data").iterdir() if self._who else ():
+                os.chown(path, self._who["user"], self._who["group"])
             self.start()
         except BaseException:
             self.remove()

@@ -980,14 +980,18 @@ def test_a_bad_address_is_refused_without_a_secret(uri: str, complaint: str) -> 
 
 
 @pytest.mark.parametrize("password", ["s3cret", "a?s3cret", "a#s3cret", "a:s3cret", "%40s3cret"])
-def test_a_password_is_in_no_name_and_no_message(password: str, server: PostgresServer, name: str) -> None:
+def test_a_password_is_in_no_name_and_no_message(
+    password: str, server: PostgresServer, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     address = f"{server.uri(user=f'postgres:{password}', lease=LEASE)}#{name}"
+    monkeypatch.setattr(sys, "orig_argv", ["python", "worker.py", address])
     with pytest.raises(remote.NotAnnounced) as refused:
         remote.attach(address, open=opened)
     told = [str(refused.value)]
     with remote.announce(address, ["x"]) as shared, pytest.raises(FileExistsError) as again:
         handle = remote.attach(address, open=opened)
-        told += [repr(shared), repr(handle), shared.name, str(remote.survey(address))]
+        told += [repr(shared), repr(handle), shared.name, str(remote.survey(address)), str(shared.holders())]
+        told += [str(server.rows("select application_name from pg_stat_activity"))]
         remote.announce(address, ["x"])
     told.append(str(again.value))
     assert not [line for line in told if "s3cret" in line]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import RevokeTimeout
 from . import outside
+from .address import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,7 +29,7 @@ def run_list(addresses: Sequence[str]) -> int:
             status = _complain(error)
             continue
         if not found:
-            _say(f"{address}: nothing is announced")
+            _say(f"{shown(address)}: nothing is announced")
         for each in found:
             _say("\n".join(_told(each)))
             status = UNUSABLE if each.state == "unknown" else status
@@ -37,18 +38,19 @@ def run_list(addresses: Sequence[str]) -> int:
 
 def run_revoke(address: str, timeout: float | None, fence_after: float | None) -> int:
     """Have the owner remove it, and print how that ended, or who holds it up."""
+    what = shown(address)
     try:
         outcome = outside.revoke(_full(address), timeout, fence_after=fence_after)
     except RevokeTimeout as late:
-        _say(f"{address} is denied to everybody, but was not released within {timeout} s; still held by")
+        _say(f"{what} is denied to everybody, but was not released within {timeout} s; still held by")
         _say("\n".join(_holders(late.holders) or ["  the owner itself: " + str(late)]))
         return NOT_DONE
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         return _complain(error)
     if outcome.state == "drained":
-        _say(f"{address}, epoch {outcome.epoch}: nobody uses it any more, and it was released")
+        _say(f"{what}, epoch {outcome.epoch}: nobody uses it any more, and it was released")
         return DONE
-    _say(f"{address}, epoch {outcome.epoch}: it was released, but these were cut off, and may still use what they have taken")
+    _say(f"{what}, epoch {outcome.epoch}: it was released, but these were cut off, and may still use what they have taken")
     _say("\n".join(_holders(outcome.holders)))
     return NOT_DONE
 

@@ -9,6 +9,8 @@ import socket
 import struct
 import sys
 
+from .address import shown
+
 __all__ = ["SHORT", "Peer", "me"]
 
 SHORT = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}  # there is no descriptor left, so far, or no memory
@@ -88,11 +90,11 @@ def _let_pass(error: OSError, *known: int) -> None:
 
 
 def me() -> str:
-    """What this process calls itself, for others to read: in ASCII, which each of them, and each database, can spell."""
+    """What this process calls itself, for others to read: without a password, and in ASCII, which each database can spell."""
     multiprocessing = sys.modules.get("multiprocessing")
     if multiprocessing is not None and (name := multiprocessing.current_process().name) != "MainProcess":
         return _spelled(str(name))
-    command = [os.path.basename(word) if i < 2 else word for i, word in enumerate(sys.orig_argv)]
+    command = [os.path.basename(word) if i < 2 else word for i, word in enumerate(map(shown, sys.orig_argv))]
     return _spelled(" ".join(command)) or "python"
 
 
