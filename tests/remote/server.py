@@ -19,6 +19,7 @@ from tests import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Self
 
 
 class Lacking(Exception):
@@ -75,7 +76,7 @@ class PostgresServer:
             self.port = free_port()
             self._initialise()
             prepare(self.folder / "data")
-            for path in (self.folder / "data").iterdir() if self._who else ():
+            for path in self.folder.rglob("*") if self._who else ():
                 os.chown(path, self._who["user"], self._who["group"])
             self.start()
         except BaseException:
@@ -127,6 +128,12 @@ class PostgresServer:
         if self._process.poll() is None:
             self._process.send_signal(how)
         self._process.wait(PATIENCE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
 
     def remove(self) -> None:
         if hasattr(self, "_process"):

@@ -63,11 +63,10 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
             settings.write("ssl = on\npassword_encryption = 'scram-sha-256'\n")
         (data / "pg_hba.conf").write_text(ACCESS)
 
-    server = made(prepare)
-    server.rows(f"create role colleague login password '{PASSWORD}'")
-    server.rows("grant create on database postgres to colleague")
-    yield Guarded(server, ours)
-    server.remove()
+    with made(prepare) as server:
+        server.rows(f"create role colleague login password '{PASSWORD}'")
+        server.rows("grant create on database postgres to colleague")
+        yield Guarded(server, ours)
 
 
 @pytest.fixture(autouse=True)

@@ -79,6 +79,7 @@ class Talk:
             quiet = str(max(1, round(self._dsn.lease)))
             defaults = {
                 "fallback_application_name": f"ref_proxy: {process}",
+                "target_session_attrs": "primary",  # where several hosts are named, or one name is that of several
                 "keepalives_idle": quiet,
                 "keepalives_interval": quiet,
                 "keepalives_count": "2",
