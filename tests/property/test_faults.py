@@ -181,12 +181,15 @@ def what_came_from_a_resource_outlives_it(twin: ModuleType, patch: pytest.Monkey
     patch.setattr(twin.guarded.__globals__["Handle"], "__begin__", begin)
 
 
+# Hypothesis takes constants from the modules that are imported, so the same steps come only with the same tests beside it. The
+# fault that is met most seldom is met once in some 150 examples.
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("break_it", [pytest.param(each, id=name) for name, each in FAULTS.items()])
 def test_a_fault_is_noticed(break_it: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     twin = load("broken_twin", "py")
     break_it(twin, monkeypatch)
     try:
-        run(twin, patient=False, max_examples=500, phases=[Phase.generate], report_multiple_bugs=False)
+        run(twin, patient=False, max_examples=2000, phases=[Phase.generate], report_multiple_bugs=False)
     except AssertionError:
         noticed = True
     else:

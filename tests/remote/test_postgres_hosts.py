@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ref_proxy import remote
-from tests.support import one_twin
+from tests import PATIENCE
+from tests.support import Call, one_twin, until
 
-from .conformance import Later, until
-from .puppet import PATIENCE
+from .conftest import made
 from .server import PostgresServer, free_port
-from .test_postgres import LEASE, made, opened
+from .test_postgres import LEASE, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,9 +79,9 @@ def test_of_several_servers_the_primary_is_found(
     worker = puppets()
     worker.ask("attach", address=address(primary.port, standby.port, name=name, **how))
     worker.ask("enter")
-    removal = Later(shared.revoke)
+    removal = Call(shared.revoke)
     until(lambda: worker.ask("access") is None)
-    assert removal.running
+    assert not removal.returned
     worker.ask("leave")
     assert removal.result() == remote.Outcome("drained", (), shared.epoch)
 
@@ -112,11 +112,11 @@ def test_a_removal_goes_on_at_the_standby_that_takes_the_primarys_place(name: st
         primary.stop(signal.SIGQUIT)
         until(lambda: worker.ask("access") is None)
         until(lambda: shared.state == "draining")
-        removal = Later(shared.revoke)
+        removal = Call(shared.revoke)
         worker.tell("attach", address=both, patience=PATIENCE)
         standby.rows("select pg_promote()")
         until(lambda: [holder.state for holder in shared.holders()] == ["lost"])
-        assert removal.running and not released
+        assert not removal.returned and not released
         with remote.announce(both, ["again"]) as again:
             assert again.epoch > shared.epoch
             assert worker.hear()["epoch"] == again.epoch
