@@ -202,7 +202,7 @@ class Shared(Generic[T]):
 
     Removal runs deny -> interrupt -> drain -> release in all of them: each process that is attached does so with what it has
     opened, and acknowledges; when all have, the owner's own release runs. A process that is killed counts as gone as soon as the
-    kernel, or the server, says so; one that is merely silent is waited for, or cut off.
+    kernel says so, on another host when its lease is over; one that is merely silent is waited for, or cut off.
 
     Guarantees: S2 to S9, S11, S18, S19. Threads: any method from any thread. Fork: it stays the parent's; in the child, of which
     nobody knows, it is denied. Dropped while live, it warns (`ResourceWarning`), and is removed in a thread of its own. The end
@@ -271,7 +271,7 @@ class Shared(Generic[T]):
         """Remove it from every process: deny, interrupt, drain, release.
 
         Guarantees: S2 to S9. Blocks: until every holder has acknowledged, or is dead, and the release has run; at most `timeout`
-        seconds (None: without bound). All callers wait, and get the same outcome.
+        seconds (None: without bound), and a quarter more to ask who still holds it. All callers wait, and get the same outcome.
 
         Args:
             timeout: in seconds.

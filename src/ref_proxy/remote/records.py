@@ -88,7 +88,7 @@ class Outcome(NamedTuple):
 
     Attributes:
         state: "drained": every holder has let go, or is known to be dead. "fenced": some were cut off, or lost, and may still
-        have     what they took; let the resource's own side refuse every epoch up to this one.
+        have what they took; let the resource's own side refuse every epoch up to this one.
         holders: those, empty where it is drained.
         epoch: the epoch that is over.
     """
