@@ -328,6 +328,20 @@ class Conformance:
             worker.kill()
             assert removal.result().state == "drained"
 
+    def test_who_was_killed_is_no_holder(self, address: str, puppets: Any) -> None:
+        with self.announce(address) as shared:
+            dead, alive = puppets(), puppets()
+            for worker in (dead, alive):
+                worker.ask("attach", address=address)
+            dead.kill()
+            until(lambda: dead.pid not in {holder.pid for holder in shared.holders()})
+            assert {holder.pid for holder in shared.holders()} == {alive.pid}
+            with pytest.raises(RevokeTimeout) as late:
+                alive.ask("enter")
+                shared.revoke(timeout=0)
+            assert [holder.pid for holder in late.value.holders] == [alive.pid]
+            alive.kill()
+
     def test_a_worker_whose_child_has_inherited_everything_is_noticed_too(self, address: str, puppets: Any) -> None:
         with self.announce(address) as shared:
             worker = puppets()

@@ -43,7 +43,7 @@ def split(address: str) -> tuple[Backend, str | None]:
         return postgres.backend(conninfo), check_name(address, name)
     raise ValueError(
         f"{shown(address)!r} is no address: it begins with {scheme + ':' if colon else 'no scheme'}, and there are "
-        "'unix:NAME' and 'postgresql://user@host/database#NAME'"
+        f"'unix:{address if NAME.fullmatch(address) else 'NAME'}' and 'postgresql://user@host/database#NAME'"
     )
 
 
@@ -55,5 +55,5 @@ def shown(address: str) -> str:
 def check_name(address: str, name: str) -> str | None:
     """The name, if it is a good one; None for none. Raises `ValueError`."""
     if name and not NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name: 1 to 64 letters, digits, and '._-', beginning with none of those")
+        raise ValueError(f"{name!r} is no name: 1 to 64 letters, digits, and '._-', of which the first is a letter or a digit")
     return name or None

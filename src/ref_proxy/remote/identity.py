@@ -39,6 +39,14 @@ class Identity(NamedTuple):
         """Whether that process can ask the kernel about this one."""
         return bool(self.boot) and (self.boot, self.space) == (other.boot, other.space)
 
+    def is_dead(self) -> bool:
+        """Whether the kernel says so; False where this process cannot ask it."""
+        return self.within_sight_of(Identity.mine()) and self.has_ended()
+
+    def has_ended(self) -> bool:
+        """Or another one has its number by now."""
+        return _started(self.pid) not in {self.started, None}
+
 
 class Watched:
     """A process of this host: whether it has ended, and a descriptor that becomes readable when it does, where there is one."""
@@ -56,8 +64,7 @@ class Watched:
 
     def ended(self) -> bool:
         """Whether it has ended, or another one has its number by now."""
-        if not self._dead and _started(self._identity.pid) not in {self._identity.started, None}:
-            self._dead = True
+        self._dead = self._dead or self._identity.has_ended()
         if self._dead:
             self.close()
         return self._dead

@@ -163,8 +163,12 @@ class Place:
         except BaseException as error:
             connection.close()
             if isinstance(error, FileNotFoundError | ConnectionRefusedError):
-                left = "" if isinstance(error, FileNotFoundError) else ": its owner is gone, and has left the socket behind"
-                raise NotAnnounced(errno.ENODEV, f"nobody announces {self.address!r}{left} ({self.path})") from None
+                left = "" if isinstance(error, FileNotFoundError) else "its owner is gone, and has left the socket behind; "
+                raise NotAnnounced(
+                    errno.ENODEV,
+                    f"nobody announces {self.address!r} ({self.path}): {left}start its owner, with the same REF_PROXY_DIR, or "
+                    "give attach() some patience=",
+                ) from None
             if isinstance(error, OSError) and error.errno == errno.EPROTOTYPE:
                 raise ProtocolError(
                     f"{self.address!r} has its socket at {self.path}, where there is one of another kind: remove that, "

@@ -26,6 +26,7 @@ from ..waiting import Claim, start
 from . import dsn as dsns
 from . import libpq, sql, wire
 from .backend import Announcement, Backend, Registration
+from .identity import Identity
 from .libpq import Lost, Refused, clock
 from .peers import me
 from .records import TO_REPORT, Holder, NotAnnounced, Survey
@@ -46,6 +47,7 @@ __all__ = ["Postgres"]
 ANSWER = 10.0  # seconds that an owner may take to hear that it is asked
 SOON = 1.0  # seconds that a call waits, beyond its own time, for a server that may hang: what was wished is done when it goes on
 NOTICED = 0.25  # seconds that a server may take to notice that the owner before has ended: it is often started anew at once
+INSTEAD = "revoke it there first, or announce another name"
 TRIES = 10  # at a name that is replaced all the time
 
 
@@ -312,7 +314,7 @@ class Postgres(Backend):
     def _announce(self, session: Session, name: str, info: Info, landlord: Landlord) -> _Announcement:
         where, lock, mine = self._dsn.address(name), sql.key("name", name), session.identity
         if any(isinstance(desk, _Desk) and desk.name == name for desk in session.desks):
-            raise FileExistsError(errno.EEXIST, f"this process announces {where!r} already")
+            raise FileExistsError(errno.EEXIST, f"this process announces {where!r} already: {INSTEAD}")
         try:
             session.make_schema()
         except Refused as error:
@@ -325,7 +327,7 @@ class Postgres(Backend):
             ) from None
         if session.execute(sql.TAKE_NAME, lock) != [("t",)]:
             who = [f"process {pid} ({process}) on {host}" for host, pid, process in session.execute(sql.WHO_OWNS, name)]
-            raise _Taken(errno.EEXIST, f"{where!r} is announced already, by {(who or ['another process'])[0]}")
+            raise _Taken(errno.EEXIST, f"{where!r} is announced already, by {(who or ['another process'])[0]}: {INSTEAD}")
         try:
             rows = session.execute(sql.ANNOUNCE, name, lock, json.dumps(info), mine.host, mine.pid, me())
             session.execute(sql.NOTICE)
@@ -367,7 +369,7 @@ class Postgres(Backend):
         where = self._dsn.address(name)
         rows = session.execute(sql.FIND, name) if session.look_for_schema() else []
         if not rows:
-            raise NotAnnounced(errno.ENODEV, f"nobody announces {where!r}")
+            raise NotAnnounced(errno.ENODEV, f"nobody announces {where!r}: start its owner, or give attach() some patience=")
         _, _, _, state, host, pid, process, owned = rows[0]
         if owned != "t":
             raise NotAnnounced(
@@ -448,16 +450,21 @@ def _holders(server: Server, epochs: list[int], ask: float, patience: float) -> 
     while True:
         session = server.session()
         seen = session.told
-        rows = [row for rows in each(sql.HOLDERS, since) for row in rows]
+        rows = [row for rows in each(sql.HOLDERS, since) for row in rows if not _identity(row).is_dead()]
         if all(row[6] == "t" or row[4] != "t" for row in rows) or monotonic() >= deadline:
             return [_holder(row) for row in rows]
         _wait_for_more(session, seen, deadline)
 
 
 def _holder(row: Row) -> Holder:
-    epoch, host, pid, process, attached, told, answered = row
+    epoch, host, pid, process, attached, told, answered, *_ = row
     state: Literal["lost", "attached", "silent"] = "lost" if attached != "t" else "attached" if answered == "t" else "silent"
     return Holder(host or "", _number(pid), process or "", _number(epoch), state, said(told))
+
+
+def _identity(row: Row) -> Identity:
+    _, host, pid, _, _, _, _, boot, space, started = row
+    return Identity(host or "", _number(pid), boot or "", space or "", started or "")
 
 
 def _outcome(answer: dict[str, Any]) -> Outcome:

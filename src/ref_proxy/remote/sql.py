@@ -114,7 +114,7 @@ with over as (update ref_proxy.announced set state = 'draining' where owner = $2
 select pg_notify('ref_proxy', 'gone ' || $1::bigint)"""
 WITHDRAW = "delete from ref_proxy.announced where owner = $1"
 HOLDERS = f"""
-select epoch, host, pid, process, {HELD}, report, reported >= $2::timestamptz from ref_proxy.holder h
+select epoch, host, pid, process, {HELD}, report, reported >= $2::timestamptz, boot, space, started from ref_proxy.holder h
 where epoch = $1 order by id"""
 ASK_WHO = "select clock_timestamp(), pg_notify('ref_proxy', 'who ' || $1)"
 TAKE_REQUEST = "update ref_proxy.request set taken = true where owner = $1 and not taken returning id, timeout, fence_after"
