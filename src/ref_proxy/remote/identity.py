@@ -87,7 +87,8 @@ def _started(pid: int) -> str | None:
         return None if _runs(pid) else ""  # it may be hidden (hidepid)
     except OSError:
         return None
-    return "" if state in {b"Z", b"X"} else fields[18].decode()
+    # A first thread that has ended is a zombie, too, for as long as there are others.
+    return "" if state in {b"Z", b"X"} and int(fields[16]) <= 1 else fields[18].decode()
 
 
 def _runs(pid: int) -> bool:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import warnings
-from _thread import allocate_lock
+from _thread import RLock, get_ident
+from contextlib import contextmanager
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakSet
 
 from .. import report
+from ..errors import RevokeDeadlock
 from ..provider import STALL_AFTER, Provider, refuse_deadlock, refuse_own_task
 from ..waiting import check_timeout, start
 from . import address as addresses
@@ -19,7 +23,7 @@ from .recall import Recall
 from .records import TO_REPORT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
     from types import TracebackType
     from typing import Literal, NoReturn, Self
 
@@ -106,7 +110,10 @@ class _Sharing(Generic[T]):
             name=addresses.shown(address) if name is None else name,
             stall_after=stall_after,
         )
-        self.changing = allocate_lock()  # held while another epoch is announced, or the last one is recalled
+        # Held while another epoch is announced, or the last one is recalled. Reentrant, for a signal handler that comes right
+        # before or after that: in the midst of it there is `_changes_in`, the thread that has it.
+        self._changing = RLock()
+        self._changes_in = 0
         try:
             # All that may have holders, the current one last.
             self.announcements: list[Announcement] = [self.backend.announce(self.place, self.info, self)]
@@ -124,21 +131,49 @@ class _Sharing(Generic[T]):
         """What its removal waits for in this very process: its own part, and those of handles."""
         return [self.provider._removal, *worker.removals_here(self.backend, self.place)]
 
-    def deny(self) -> None:
-        """Deny it in all processes."""
-        self.provider._removal._deny()
-        with self.changing:
-            for announcement in list(self.announcements):
-                announcement.recall(replaced=False)
+    @contextmanager
+    def _change(self, deadline: float | None) -> Generator[None]:
+        """The body announces, or recalls: one at a time. Raises: `TimeoutError`."""
+        if not self._changing.acquire(timeout=-1 if deadline is None else max(deadline - monotonic(), 0)):
+            raise TimeoutError(
+                errno.ETIMEDOUT, f"{self.provider.name!r} is being announced anew, or recalled, and the server is slow"
+            )
+        try:
+            self._changes_in = get_ident()
+            yield
+        finally:
+            self._changes_in = 0
+            self._changing.release()
+
+    def _refuse_own_change(self) -> None:
+        if self._changes_in == get_ident():
+            raise RevokeDeadlock(
+                f"{self.provider.name!r}: this thread is in the midst of its revoke() or replace(), which goes on when what has "
+                "interrupted it, a signal handler or a finaliser, returns: do it after that, or in another thread"
+            )
+
+    def deny(self, deadline: float | None = None) -> None:
+        """Deny it in all processes. Raises: `TimeoutError`, where who replaces it will recall it."""
+        self.provider._removal._deny()  # before the lock: see `replace()`
+        with self._change(deadline):
+            self._recall_all()
+
+    def _recall_all(self) -> None:
+        for announcement in list(self.announcements):
+            announcement.recall(replaced=False)
 
     def revoke(self, timeout: float | None, fence_after: float | None) -> Outcome:
         check_timeout(timeout)
         check_timeout(fence_after)
         self.refuse_child()
-        removal = self.provider._removal
+        removal, deadline = self.provider._removal, None if timeout is None else monotonic() + timeout
         if not self.final.done:
+            self._refuse_own_change()
             refuse_deadlock(self.waited_for_here())
-            self.deny()
+            try:
+                self.deny(deadline)
+            except TimeoutError:
+                raise self.final._late(timeout) from None
             removal._run_interrupt()
         try:
             return self.final.wait(timeout, fence_after=fence_after)
@@ -150,18 +185,22 @@ class _Sharing(Generic[T]):
         check_timeout(timeout)
         check_timeout(fence_after)
         self.refuse_child()
+        self._refuse_own_change()
         checked = self.info if info is None else _checked(info)
         refuse_deadlock(self.waited_for_here())
-        with self.changing:
-            if new is None or self.provider.state != "live":
-                self.provider._publish(new)  # which says what is wrong
-            retired = self.current
-            self.announcements.append(retired.succeed(checked))
-            # It may be denied in between, which `publish` says. Who denied it recalls all that is announced, as soon as he gets
-            # the lock.
-            pending, old = self.provider._publish(new)
-            self.info = checked
-            retired.recall(replaced=True)
+        try:
+            with self._change(None if timeout is None else monotonic() + timeout):
+                if new is None or self.provider.state != "live":
+                    self.provider._publish(new)  # which says what is wrong
+                retired = self.current
+                self.announcements.append(retired.succeed(checked))
+                pending, old = self.provider._publish(new)  # or it was denied in between, which this says
+                self.info = checked
+                retired.recall(replaced=True)
+        finally:
+            # Who denied it meanwhile may have given up waiting for the lock: before we gave it back, so it is seen here.
+            if self.provider.state != "live":
+                self.deny()
         recall = Recall(self.provider.name, pending, [retired], self.stall_after, lambda: self.announcements.remove(retired))
         return old, recall.wait(timeout, fence_after=fence_after)
 
@@ -281,7 +320,8 @@ class Shared(Generic[T]):
 
         Raises:
             RevokeTimeout: with the `holders`; denied, not released, and a later call carries on.
-            RevokeDeadlock, ValueError, TypeError: nothing was changed.
+            RevokeDeadlock, ValueError, TypeError: nothing was changed. The first also in a signal handler that has interrupted
+                this thread's own `revoke()` or `replace()`.
             What `release` raises, to the one that ran it.
             RuntimeError: in a forked child.
             ConnectionError: at the very end of the interpreter, when nobody can be heard any more.
@@ -312,8 +352,8 @@ class Shared(Generic[T]):
             info: what others need to open the new one; as before, where it is left out.
             timeout, fence_after: as those of `revoke()`.
 
-        Raises: what `revoke()` does; `RevokeTimeout.pending.wait()` carries on. `Revoked` where it is being removed: `new` is
-        still the caller's.
+        Raises: what `revoke()` does; `RevokeTimeout.pending.wait()` carries on. `Revoked` where it is being removed, a plain
+        `TimeoutError` where another `replace()` takes that long to announce: `new` is still the caller's.
         """
         return self._sharing.replace(new, info, timeout, fence_after)
 

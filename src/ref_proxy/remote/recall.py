@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from time import monotonic
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -51,6 +52,7 @@ class Recall(Generic[T]):
         ended: Callable[[], object] = lambda: None,
     ) -> None:
         self._name = name
+        self._pid = os.getpid()
         self._removal = removal
         self._announcements = announcements
         self._stall_after = math.inf if stall_after is None else stall_after
@@ -72,10 +74,12 @@ class Recall(Generic[T]):
 
         Blocks: on open sections in every process, at most `timeout` seconds; after `fence_after` seconds holders that have not
         let go are cut off. Raises: `RevokeTimeout` with the holders, and the removal goes on; what the release raises, to the one
-        that ran it; `ValueError` for a bad time.
+        that ran it; `ValueError` for a bad time; `RuntimeError` in a forked child.
         """
         check_timeout(timeout)
         check_timeout(fence_after)
+        if os.getpid() != self._pid:
+            raise RuntimeError(f"{self._name!r} is removed by process {self._pid}, and this is a forked child: wait for it there")
         now = monotonic()
         deadline = None if timeout is None else now + timeout
         for outcome in self._outcomes.copy().values():

@@ -85,9 +85,18 @@ def removals_here(backend: Backend, place: str) -> list[Revocation[Any]]:
     which = backend.key(place)
     return [
         each.provider._removal
-        for each in list(_attached)
+        for each in _living(_attached)
         if each.backend is backend and backend.key(each.place) == which and not each.left
     ]
+
+
+def _living(things: WeakSet[T]) -> list[T]:
+    """Those that are there. Other threads may be adding some: then `list()` alone would fail now and then."""
+    while True:
+        try:
+            return list(things)
+        except RuntimeError:
+            pass
 
 
 class _Stay:
@@ -218,7 +227,7 @@ class _Attachment(Generic[T]):
         try:
             with self.acknowledging():
                 self.provider.revoke()
-        except Exception as error:
+        except BaseException as error:  # no Ctrl-C, which never comes here
             report.logger().error("%r: its removal in this process failed: %s", self.provider.name, self.reason, exc_info=error)
 
     @contextmanager
@@ -292,7 +301,7 @@ class _Attachment(Generic[T]):
         return proxy
 
     def report(self) -> Report:
-        names = sorted({proxy.name or "(unnamed)" for proxy in list(self._proxies)})
+        names = sorted({proxy.name or "(unnamed)" for proxy in _living(self._proxies)})
         provider: Provider[T] | None = getattr(self, "provider", None)
         inside = [] if provider is None else [str(blocker) for blocker in provider.blockers()]
         return Report(tuple(names[:MOST_REPORTED]), tuple(inside[:MOST_REPORTED]))
