@@ -17,6 +17,8 @@ from tests.support import Call, until
 from .puppet import Died, Failed
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .puppet import Puppet
 
 DEATHS = ["before registering", "registered", "opening", "recalled", "denied", "releasing", "released"]
@@ -438,6 +440,21 @@ class Conformance:
         worker = puppets()
         worker.ask("attach", address=address)
         assert shared.revoke(fence_after=PATIENCE) == remote.Outcome("drained", (), shared.epoch)
+
+    def test_a_fence_of_what_is_replaced_denies_it_to_who_still_opens_the_new_one(
+        self, address: str, puppets: Any, tmp_path: Path
+    ) -> None:
+        shared, fifo = self.announce(address), tmp_path / "fifo"
+        epoch = shared.epoch
+        os.mkfifo(fifo)
+        worker = puppets()
+        worker.ask("attach", address=address)
+        _, outcome = shared.replace(["new"], info={"fifo": str(fifo)}, timeout=PATIENCE, fence_after=0.3)
+        assert [(holder.pid, holder.state, holder.epoch) for holder in outcome.holders] == [(worker.pid, "fenced", epoch)]
+        assert worker.ask("access") is None
+        fifo.write_bytes(b"")
+        worker.ask("gone")
+        assert shared.revoke(timeout=PATIENCE).state == "drained"
 
     # Names
 

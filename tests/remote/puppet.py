@@ -197,6 +197,8 @@ class Doings:
 
     def open(self, info: Any) -> list[Any]:
         self.maybe_die("opening")
+        if "fifo" in info:
+            Path(info["fifo"]).read_bytes()  # for as long as the test wants
         return [info]
 
     # as one who attaches

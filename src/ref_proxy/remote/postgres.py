@@ -83,7 +83,8 @@ class _Holding(Registration, Holding):
         gone = f"its owner, {self._announcer}, is gone, or has given the name up"
         reason = {"revoked": "the owner has revoked it", "replaced": "the owner has replaced it"}.get(verdict, gone)
         self._tell(reason, replaced=verdict == "replaced")
-        self._session.call_in(SAY_SO, self, self._say_so)
+        if verdict != "replaced":  # that is granted until the new one is open, which may take long
+            self._session.call_in(SAY_SO, self, self._say_so)
 
     def lost(self, reason: str) -> None:
         self._tell(reason, replaced=False)
