@@ -931,6 +931,21 @@ def test_that_one_holder_is_another_roles_does_not_keep_the_others_from_being_cu
     theirs.ask("gone")
 
 
+def test_who_may_not_say_that_it_has_let_go_says_so_when_it_may_again(server: PostgresServer, name: str, puppets: Any) -> None:
+    server.rows("create role forgetful login")
+    shared = remote.announce(f"{server.uri(lease=LEASE)}#{name}", ["owned"])
+    for grant in ("usage on schema ref_proxy", "all on all tables in schema ref_proxy", "usage on sequence ref_proxy.epoch"):
+        server.rows(f"grant {grant} to forgetful")
+    worker = puppets()
+    worker.ask("attach", address=f"{server.uri(user='forgetful', lease=0.3)}#{name}")
+    server.rows("revoke delete on ref_proxy.holder from forgetful")
+    removal = Call(shared.revoke)
+    until(lambda: b"the server could not be told" in worker.complaints())  # which is after its lease
+    assert not removal.returned
+    server.rows("grant delete on ref_proxy.holder to forgetful")
+    assert removal.result() == remote.Outcome("drained", (), shared.epoch)
+
+
 @pytest.mark.parametrize("setting", ["statement_timeout", "lock_timeout", "idle_session_timeout", "transaction_timeout"])
 def test_a_timeout_of_the_role_ends_no_session_and_no_wait(setting: str, server: PostgresServer, name: str) -> None:
     if not server.rows("select name from pg_settings where name = %s", setting) and setting == "transaction_timeout":

@@ -119,15 +119,21 @@ class _Holding(Registration, Holding):
             start(self._leave)
 
     def _leave(self) -> None:
-        until, pause = clock() + self._server.dsn.lease, 0.01
+        lease, pause, told = self._server.dsn.lease, 0.01, False
+        until = late = clock() + lease
         while True:
             try:
                 return self._server.call(self._let_go)
-            except OSError as error:  # after its lease nobody waits for it any more
+            except OSError as error:
+                now = clock() + pause
                 if not self._server.open:
                     return None
-                if clock() + pause > until:
+                if now > late and not told:
+                    told = True
                     report.logger().warning("%s: it was let go, but the server could not be told: %s", self._name, error)
+                if not self._session.ended:  # the server refuses, and keeps the lock: so the owner waits
+                    until = now + lease
+                elif now > until:  # after its lease nobody waits for it any more
                     return None
             sleep(pause)  # there is nothing that would tell of the server's return
             pause = min(2 * pause, 1.0)
