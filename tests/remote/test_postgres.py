@@ -907,6 +907,26 @@ def test_the_owners_role_need_not_be_allowed_to_end_sessions(server: PostgresSer
     worker.ask("gone")
 
 
+def test_another_roles_holder_denies_what_is_replaced_when_it_is_fenced(
+    server: PostgresServer, name: str, puppets: Any, tmp_path: Path
+) -> None:
+    server.rows("create role meek login")
+    with remote.announce(f"{server.uri(lease=LEASE)}#{name}-0", ["x"]):
+        pass
+    for grant in ("usage on schema ref_proxy", "all on all tables in schema ref_proxy", "usage on sequence ref_proxy.epoch"):
+        server.rows(f"grant {grant} to meek")
+    shared, fifo = remote.announce(f"{server.uri(user='meek', lease=LEASE)}#{name}", ["owned"]), tmp_path / "fifo"
+    os.mkfifo(fifo)
+    worker = puppets()
+    worker.ask("attach", address=f"{server.uri(lease=LEASE)}#{name}")
+    _, outcome = shared.replace(["new"], info={"fifo": str(fifo)}, timeout=PATIENCE, fence_after=0.05)
+    assert [(holder.pid, holder.state) for holder in outcome.holders] == [(worker.pid, "fenced")]
+    assert worker.ask("access") is None
+    fifo.write_bytes(b"")
+    assert "cut off" in worker.ask("gone")["reason"]
+    assert shared.revoke(timeout=PATIENCE).state == "drained"
+
+
 def test_that_one_holder_is_another_roles_does_not_keep_the_others_from_being_cut_off(
     server: PostgresServer, name: str, puppets: Any
 ) -> None:

@@ -81,7 +81,11 @@ class _Holding(Registration, Holding):
 
     def over(self, verdict: str) -> None:
         gone = f"its owner, {self._announcer}, is gone, or has given the name up"
-        reason = {"revoked": "the owner has revoked it", "replaced": "the owner has replaced it"}.get(verdict, gone)
+        reason = {
+            "revoked": "the owner has revoked it",
+            "replaced": "the owner has replaced it",
+            "fenced": "the owner has replaced it, and has cut off who still held what was there before",
+        }.get(verdict, gone)
         self._tell(reason, replaced=verdict == "replaced")
         if verdict != "replaced":  # that is granted until the new one is open, which may take long
             self._session.call_in(SAY_SO, self, self._say_so)

@@ -70,7 +70,7 @@ class Holding(Member, Protocol):
     owner: int
 
     def over(self, verdict: str) -> None:
-        """Hear what the tables say: "gone", "revoked" or "replaced"."""
+        """Hear what the tables say: "gone", "revoked", "replaced", or "fenced", if it still held what is replaced."""
         ...
 
 

@@ -133,6 +133,10 @@ FORGET_ALL = "delete from ref_proxy.holder where epoch = $1"
 NOT_DENIED = "select id from ref_proxy.holder where epoch = $1 and not denied"
 # One at a time: where it is another role's, the statement is refused.
 END = f"select pg_terminate_backend(h.session) from ref_proxy.holder h where h.id = $1 and {HELD}"
+# For one whose session could not be ended: [CHECK] tells it. It looks before it renews its lease, as at a recall.
+CUT_OFF = """
+with cut as (update ref_proxy.holder set session = 0 where id = $1 returning epoch)
+select pg_notify('ref_proxy', 'gone ' || epoch) from cut"""
 
 # ---- A holder ----
 
@@ -160,7 +164,9 @@ with told as (update ref_proxy.holder set report = $2, reported = clock_timestam
 select pg_notify('ref_proxy', 'told ' || epoch) from told"""
 CHECK = f"""
 select mine.epoch, case when a.owner is distinct from mine.owner or not {OWNED} then 'gone'
-    when a.state <> 'live' then 'revoked' when a.epoch > mine.epoch then 'replaced' else 'live' end, pg_backend_pid()
+    when a.state <> 'live' then 'revoked' when a.epoch <= mine.epoch then 'live'
+    when exists (select from ref_proxy.holder h where h.epoch = mine.epoch and h.session = pg_backend_pid()) then 'replaced'
+    else 'fenced' end, pg_backend_pid()
 from unnest($1::bigint[], $2::bigint[]) as mine (epoch, owner) left join ref_proxy.announced a on a.owner = mine.owner"""
 
 # ---- From outside ----

@@ -200,13 +200,15 @@ class Vigil:
         self._end_sessions(dead, "dead processes")
         return alive
 
-    def _end_sessions(self, holders: list[int], whose: str) -> None:
+    def _end_sessions(self, holders: list[int], whose: str, *, cut_off: bool = False) -> None:
         refused = list[Refused]()
         for holder in holders:
             try:
                 self._execute(sql.END, holder)
             except Refused as error:  # another role's: one that lives denies all the same, by what it is told, or by its lease
                 refused.append(error)
+                if cut_off:
+                    self._execute(sql.CUT_OFF, holder)
         if refused:
             report.logger().warning(
                 "%r: the sessions of %d %s could not be ended: %s", self._name, len(refused), whose, refused[0]
@@ -217,7 +219,8 @@ class Vigil:
         while True:
             if self._fenced and not cut_off:
                 cut_off = True
-                self._end_sessions([int(row[0] or 0) for row in self._execute(sql.NOT_DENIED, self.epoch)], "holders")
+                holders = [int(row[0] or 0) for row in self._execute(sql.NOT_DENIED, self.epoch)]
+                self._end_sessions(holders, "holders", cut_off=not self.final)  # what is revoked is denied as it is
             rows = self._execute(sql.LEFT_BEHIND, self.epoch)
             left = [row for row in rows if not self._settled(row)]
             if not left:
