@@ -704,6 +704,23 @@ def test_who_has_denied_is_cut_off_at_once_and_keeps_what_else_it_holds(patient_
     assert other.revoke().state == "drained"
 
 
+def test_who_has_swapped_is_cut_off_from_the_old_one_at_once_and_keeps_the_new_one(
+    server: PostgresServer, patient_address: str, puppets: Any
+) -> None:
+    shared = remote.announce(patient_address, ["old"])
+    worker = puppets()
+    worker.ask("attach", address=patient_address)
+    worker.ask("enter")
+    with pytest.raises(RevokeTimeout) as late:
+        shared.replace(["new"], info={"is": "new"}, timeout=0)
+    until(lambda: server.rows("select denied from ref_proxy.holder order by id limit 1") == [(True,)])
+    outcome = late.value.pending.wait(timeout=PATIENCE, fence_after=0)  # no lease has to be waited for
+    assert [(holder.pid, holder.state) for holder in outcome.holders] == [(worker.pid, "fenced")]
+    assert worker.ask("access") == [{"is": "new"}]
+    worker.ask("leave")
+    assert shared.revoke().state == "drained"
+
+
 @pytest.mark.parametrize("how", ["cut off", "killed"])
 def test_a_wait_is_given_up_though_the_server_lets_nobody_in_any_more(
     how: str, own_server: PostgresServer, name: str, puppets: Any

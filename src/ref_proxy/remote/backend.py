@@ -79,6 +79,9 @@ class Registration(ABC):
     epoch: int
     info: Info
 
+    def denied(self) -> None:  # noqa: B027  (whoever shares memory with its owner need not be told)
+        """Hear that what has replaced it is published here: it is granted no more, but some may be inside. Never blocks."""
+
     @abstractmethod
     def acknowledge(self) -> None:
         """Let go: nothing of the resource is used here any more. Never blocks for the owner's sake. May be called again."""

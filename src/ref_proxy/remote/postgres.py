@@ -88,7 +88,7 @@ class _Holding(Registration, Holding):
         }.get(verdict, gone)
         self._tell(reason, replaced=verdict == "replaced")
         if verdict != "replaced":  # that is granted until the new one is open, which may take long
-            self._session.call_in(SAY_SO, self, self._say_so)
+            self._say_so_soon()
 
     def lost(self, reason: str) -> None:
         self._tell(reason, replaced=False)
@@ -99,6 +99,9 @@ class _Holding(Registration, Holding):
     def _tell(self, reason: str, *, replaced: bool) -> None:
         if self._first("replaced" if replaced else "gone"):
             self._tenant.gone(reason, replaced=replaced)
+
+    def _say_so_soon(self) -> None:
+        self._session.call_in(SAY_SO, self, self._say_so)
 
     def _say_so(self) -> None:
         if "left" not in self._claims and not self._said_so and self.id:
@@ -117,6 +120,9 @@ class _Holding(Registration, Holding):
             pass
 
     # From anywhere:
+
+    def denied(self) -> None:
+        self._session.soon(self._say_so_soon)
 
     def acknowledge(self) -> None:
         if self._pid == os.getpid() and self._first("left"):

@@ -144,6 +144,10 @@ class Session:
             job.fail(Ended())
         self.wake()
 
+    def soon(self, job: Callable[[], object]) -> None:
+        """The same for what nobody waits for."""
+        self.post(_Job(lambda _: job(), lambda _: None))
+
     # ---- In its thread ----
 
     def run(self) -> None:

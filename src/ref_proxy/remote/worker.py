@@ -272,6 +272,7 @@ class _Attachment(Generic[T]):
                 return
             # Not before: what replaces this one in its turn would be published first, and this one in its place, for good.
             self.stay = fresh
+            retired.registration.denied()
             self.recalled(fresh)  # which may have come already
             pending._finish()
             self._let_go(old)
