@@ -38,7 +38,6 @@ class _Registration(Registration):
         self._link = link
         self._tenant = tenant
         self._over: dict[str, object] = {}
-        link.last_words = {"kind": "left"}
         link.heard = self._heard
         link.faulty = lambda error: self._gone(f"its owner is not understood: {error}")
         link.hung_up = self._hung_up
@@ -87,20 +86,24 @@ class Unix(Backend):
 
     def register(self, name: str, tenant: Tenant, gate: Gate | None, timeout: float | None) -> Registration:
         place = Place(name)
+        the_hub = hub()  # before the owner counts this one: there may be no descriptor left for it
         link, welcome, rest = _ask(
             place, timeout, [] if gate is None else [gate.fd], "attach", process=me(), gate=gate is not None
         )
-        if welcome["do"] != "welcome":
-            link.abandon()
-            raise ProtocolError(f"the owner of {place.address!r} says {welcome['do']!r} to who attaches")
-        registration = _Registration(link, welcome, tenant)
 
         def begin() -> None:
             link.open()
             for message in rest:
                 link.heard(message)
 
-        hub().post(begin)
+        try:
+            if welcome["do"] != "welcome":
+                raise ProtocolError(f"the owner of {place.address!r} says {welcome['do']!r} to who attaches")
+            registration = _Registration(link, welcome, tenant)
+            the_hub.post(begin)
+        except BaseException:
+            the_hub.post(lambda: link.close(**link.last_words))  # in its thread, where it may be open by now
+            raise
         return registration
 
     def survey(self, name: str | None) -> list[Survey]:
@@ -159,6 +162,8 @@ def _ask_once(
         raise
     lines = wire.Lines(wire.MOST_TOLD)
     link = Link(connection, peer, lines)
+    if what == "attach":  # from before it is sent: whoever reads it later, be it after a stop, finds that it is over
+        link.last_words = {"kind": "left"}
     try:
         if peer.pid == os.getpid() and ending():
             raise ConnectionError(
@@ -184,10 +189,10 @@ def _ask_once(
             case _:
                 return link, answer, rest
     except ProtocolError as error:
-        link.abandon()
+        link.hang_up()
         raise ProtocolError(f"{place.address!r}, process {peer.pid}: {error}") from None
     except BaseException:
-        link.abandon()
+        link.hang_up()
         raise
 
 

@@ -37,7 +37,7 @@ class Link:
         self.connection = connection
         self.peer = peer
         self.closed = False
-        self.last_words: dict[str, Any] = {}  # at the end of the interpreter
+        self.last_words: dict[str, Any] = {}  # also at the end of the interpreter
         self.tell_nobody()
         self._lines = lines
         self._unsent = b""
@@ -156,6 +156,17 @@ class Link:
         hub().cancel(self)
         hub().unwatch(self.connection.fileno())
         self.abandon()
+
+    def hang_up(self) -> None:
+        """The end of a connection that was never opened: say the last words, if the buffer takes them, and abandon it."""
+        try:
+            if self.last_words:
+                self.connection.setblocking(False)
+                self.connection.send(wire.encode(**self.last_words))
+        except OSError:  # nobody is there to hear them
+            pass
+        finally:
+            self.abandon()
 
     def abandon(self) -> None:
         """Close its descriptors, and nothing else: also in a forked child."""
