@@ -197,7 +197,7 @@ typedef struct {
     Spares spares;
     Lock lock;   /* guards the tracer, and the list of cells */
     Cell *cells; /* all of them, for a forked child */
-    unsigned long forks;
+    unsigned forks;
     uint64_t exiting; /* 0, or the thread that ends the interpreter: see core_at_exit() */
 } State;
 
@@ -223,11 +223,11 @@ struct Cell {
     Lock publishing;               /* guards the four above; `current` is read without it */
     bool slow;                     /* accesses to it go the slow way: traced, with a gate or a lease, or core_at_exit() has run */
     bool traced;                   /* for debugging: accesses to it are told of; constant */
+    unsigned forks;                /* how many after_fork() has been through with this cell */
     Py_buffer *gate;               /* NULL: none; constant from before its first proxy on: see cell_watch() */
     ATOMIC(int64_t) until;         /* of boottime(), when the lease is over; 0: there is none; LAPSED */
     ATOMIC(int64_t) looked;        /* the tick() at which it was last seen not to be */
     Cell *next, **previous;        /* in the module's list */
-    unsigned long forks;           /* how many after_fork() has been through with this cell */
 #ifdef Py_GIL_DISABLED
     ATOMIC(Stripe *) many;
     void *many_memory;

@@ -445,6 +445,7 @@ class TestProcesses:
                         print(call())
                     except ConnectionError as error:
                         print(error)
+                print(remote.survey("unix:"))
 
             atexit.register(late)
             from ref_proxy import remote
@@ -453,7 +454,7 @@ class TestProcesses:
         ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE)
         assert ended.stderr == ""
         why = "is announced by this process, whose interpreter is on its way out"
-        assert [why in line for line in ended.stdout.splitlines()] == [True] * 3
+        assert [why in line for line in ended.stdout.splitlines()] == [True] * 4
 
     @pytest.mark.parametrize("thing", ["shared", "handle"])
     def test_neither_side_can_be_pickled(self, thing: str, address: str) -> None:
@@ -532,6 +533,17 @@ class TestTheName:
                 with pytest.raises(remote.ProtocolError, match=r"model\.sock, where there is one of another kind"):
                     call()
             assert path.is_socket()
+
+    def test_it_is_given_up_also_where_the_program_has_gone_elsewhere_meanwhile(
+        self, tmp_path: Path, directory: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("REF_PROXY_DIR", directory.name)
+        monkeypatch.chdir(directory.parent)
+        shared = remote.announce(f"unix:{name}", ["x"])
+        monkeypatch.chdir(tmp_path)
+        assert (directory / name).is_socket()
+        shared.revoke()
+        assert not (directory / name).exists()
 
 
 class TestMuchToSay:

@@ -26,7 +26,7 @@ _mine: dict[tuple[int, int, str], object] = {}
 def _directory() -> Path:
     """The user's own: REF_PROXY_DIR, or in XDG_RUNTIME_DIR, or beside other temporary files."""
     if chosen := os.environ.get("REF_PROXY_DIR"):
-        return Path(chosen)
+        return Path(chosen).absolute()  # now: the program may go elsewhere
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):
         return Path(runtime) / "ref_proxy"
     return Path(tempfile.gettempdir()) / f"ref_proxy-{os.geteuid()}"

@@ -10,10 +10,12 @@ import errno
 import os
 import select
 import socket
+from collections import deque
+from contextlib import suppress
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
-from ..waiting import start
+from ..waiting import Bell, start
 from . import wire
 from .backend import Backend, Registration
 from .hub import ending, hub
@@ -109,10 +111,27 @@ class Unix(Backend):
     def survey(self, name: str | None) -> list[Survey]:
         if name is not None:
             return [self._survey(name)]
-        from concurrent.futures import ThreadPoolExecutor
+        every = names()
+        left, seen, bell = deque(every), dict[str, Survey | Exception | None](), Bell()
 
-        with ThreadPoolExecutor(AT_ONCE) as pool:  # each may be slow to answer
-            return [found for found in pool.map(self._seen, names()) if found is not None]
+        def look() -> None:
+            with suppress(IndexError):  # until none is left
+                while True:
+                    each = left.popleft()
+                    try:
+                        seen[each] = self._seen(each)
+                    except Exception as error:
+                        seen[each] = error
+                    bell.ring()
+
+        for _ in every[:AT_ONCE]:  # each may be slow to answer
+            start(look)
+        bell.wait(lambda: len(seen) == len(every), None)
+        found = [seen[each] for each in every]
+        for each in found:
+            if isinstance(each, Exception):
+                raise each
+        return [each for each in found if isinstance(each, Survey)]
 
     def _seen(self, name: str) -> Survey | None:
         try:
