@@ -26,11 +26,11 @@ SEED = 1
 pytestmark = [one_twin, pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc, and becomes a subreaper")]
 
 
-def storm(*arguments: str) -> subprocess.CompletedProcess[str]:
+def storm(*arguments: str, patience: float = 55) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join(filter(None, [str(Path(ref_proxy.__file__).parents[1]), str(ROOT), os.environ.get("PYTHONPATH")]))
     environ = {**os.environ, "PYTHONPATH": path, "REF_PROXY_BACKEND": ref_proxy.BACKEND}
     command = [sys.executable, "-m", "tests.remote.storm", *arguments]
-    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=55)
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=patience)
 
 
 @pytest.fixture(params=["unix", "postgresql"])
@@ -51,8 +51,10 @@ def test_sixty_removals_in_a_storm_of_kills_hang_nowhere_release_nothing_early_a
         assert counts[what], f"nothing was proved of: {what}"
 
 
+# It ends at what it finds. The moments are the machine's, and the fault that is met most seldom is met once in some 100 removals.
 @pytest.mark.once
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_that_is_put_in_fails(fault):
-    done = storm("--removals", "400", "--seed", str(SEED), "--patience", "8", "--broken", fault)
+    done = storm("--removals", "2000", "--seed", str(SEED), "--patience", "8", "--broken", fault, patience=170)
     assert done.returncode == 1 and "FAILURE: " in done.stdout, done.stdout + done.stderr
