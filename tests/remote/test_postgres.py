@@ -907,12 +907,17 @@ def test_a_role_without_rights_is_told_which_it_needs(server: PostgresServer, na
         pass
 
 
-def test_the_owners_role_need_not_be_allowed_to_end_sessions(server: PostgresServer, name: str, puppets: Any) -> None:
-    server.rows("create role limited login")
-    with remote.announce(f"{server.uri(lease=LEASE)}#{name}-0", ["x"]):
+def make_colleague(server: PostgresServer, role: str) -> None:
+    """A role with all rights that one needs, and not the first one's: it may not end sessions of others."""
+    with remote.announce(f"{server.uri(lease=LEASE)}#{role}", ["x"]):  # so there is the schema
         pass
+    server.rows(f"create role {role} login")
     for grant in ("usage on schema ref_proxy", "all on all tables in schema ref_proxy", "usage on sequence ref_proxy.epoch"):
-        server.rows(f"grant {grant} to limited")
+        server.rows(f"grant {grant} to {role}")
+
+
+def test_the_owners_role_need_not_be_allowed_to_end_sessions(server: PostgresServer, name: str, puppets: Any) -> None:
+    make_colleague(server, "limited")
     shared = remote.announce(f"{server.uri(user='limited', lease=LEASE)}#{name}", ["owned"])
     worker = puppets()
     worker.ask("attach", address=f"{server.uri(lease=LEASE)}#{name}")
@@ -927,11 +932,7 @@ def test_the_owners_role_need_not_be_allowed_to_end_sessions(server: PostgresSer
 def test_another_roles_holder_denies_what_is_replaced_when_it_is_fenced(
     server: PostgresServer, name: str, puppets: Any, tmp_path: Path
 ) -> None:
-    server.rows("create role meek login")
-    with remote.announce(f"{server.uri(lease=LEASE)}#{name}-0", ["x"]):
-        pass
-    for grant in ("usage on schema ref_proxy", "all on all tables in schema ref_proxy", "usage on sequence ref_proxy.epoch"):
-        server.rows(f"grant {grant} to meek")
+    make_colleague(server, "meek")
     shared, fifo = remote.announce(f"{server.uri(user='meek', lease=LEASE)}#{name}", ["owned"]), tmp_path / "fifo"
     os.mkfifo(fifo)
     worker = puppets()
@@ -947,11 +948,7 @@ def test_another_roles_holder_denies_what_is_replaced_when_it_is_fenced(
 def test_that_one_holder_is_another_roles_does_not_keep_the_others_from_being_cut_off(
     server: PostgresServer, name: str, puppets: Any
 ) -> None:
-    server.rows("create role modest login")
-    with remote.announce(f"{server.uri()}#{name}-0", ["x"]):
-        pass
-    for grant in ("usage on schema ref_proxy", "all on all tables in schema ref_proxy", "usage on sequence ref_proxy.epoch"):
-        server.rows(f"grant {grant} to modest")
+    make_colleague(server, "modest")
     address = f"{server.uri(user='modest', lease=LEASE)}#{name}"
     shared = remote.announce(address, ["owned"])
     theirs, ours = puppets(), puppets()
@@ -969,10 +966,8 @@ def test_that_one_holder_is_another_roles_does_not_keep_the_others_from_being_cu
 
 
 def test_who_may_not_say_that_it_has_let_go_says_so_when_it_may_again(server: PostgresServer, name: str, puppets: Any) -> None:
-    server.rows("create role forgetful login")
+    make_colleague(server, "forgetful")
     shared = remote.announce(f"{server.uri(lease=LEASE)}#{name}", ["owned"])
-    for grant in ("usage on schema ref_proxy", "all on all tables in schema ref_proxy", "usage on sequence ref_proxy.epoch"):
-        server.rows(f"grant {grant} to forgetful")
     worker = puppets()
     worker.ask("attach", address=f"{server.uri(user='forgetful', lease=0.3)}#{name}")
     server.rows("revoke delete on ref_proxy.holder from forgetful")

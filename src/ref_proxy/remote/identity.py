@@ -35,6 +35,11 @@ class Identity(NamedTuple):
             return cls(socket.gethostname(), pid)
         return cls(socket.gethostname(), pid, boot, space, started)
 
+    @classmethod
+    def told(cls, host: str | None, pid: str | None, boot: str | None, space: str | None, started: str | None) -> Identity:
+        """The one that a row of a table tells of."""
+        return cls(host or "", int(pid or 0), boot or "", space or "", started or "")
+
     def within_sight_of(self, other: Identity) -> bool:
         """Whether that process can ask the kernel about this one."""
         return bool(self.boot) and (self.boot, self.space) == (other.boot, other.space)

@@ -156,11 +156,8 @@ class _Sharing(Generic[T]):
         """Deny it in all processes. Raises: `TimeoutError`, where who replaces it will recall it."""
         self.provider._removal._deny()  # before the lock: see `replace()`
         with self._change(deadline):
-            self._recall_all()
-
-    def _recall_all(self) -> None:
-        for announcement in list(self.announcements):
-            announcement.recall(replaced=False)
+            for announcement in list(self.announcements):
+                announcement.recall(replaced=False)
 
     def revoke(self, timeout: float | None, fence_after: float | None) -> Outcome:
         check_timeout(timeout)

@@ -19,26 +19,26 @@ import json
 import os
 from functools import partial
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from .. import report
 from ..waiting import Claim, start
 from . import dsn as dsns
 from . import libpq, sql, wire
 from .backend import Announcement, Backend, Registration
-from .identity import Identity
+from .holders import who_holds
 from .libpq import Lost, Refused, clock
 from .peers import me
 from .records import TO_REPORT, Holder, NotAnnounced, Survey
 from .session import SAY_SO, Holding, Member, Server
-from .vigil import Vigil, said
+from .vigil import Vigil
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .backend import Info, Landlord, Tenant
     from .gate import Gate
-    from .libpq import Row, Value
+    from .libpq import Row
     from .records import Outcome
     from .session import Session
 
@@ -244,7 +244,7 @@ class _Announcement(Announcement):
     def holders(self, ask: float = 0.0) -> list[Holder]:
         server = self._desk.server
         try:
-            self._known = _holders(server, sorted({vigil.epoch for vigil in self._vigils()}), ask, SOON)
+            self._known = who_holds(server, sorted({vigil.epoch for vigil in self._vigils()}), ask, SOON)
         except OSError as error:
             report.logger().warning("%r: who holds it is what was known before: %s", self._desk.name, error)
         return self._known
@@ -400,7 +400,7 @@ class Postgres(Backend):
         rows = self._server.call(lambda session: self._survey(session, name), timeout=ANSWER)
         if name is not None and not rows:
             raise NotAnnounced(errno.ENODEV, f"nobody announces {self._dsn.address(name)!r}")
-        holders = _holders(self._server, [_number(row[1]) for row in rows], TO_REPORT, ANSWER) if rows else []
+        holders = who_holds(self._server, [_number(row[1]) for row in rows], TO_REPORT, ANSWER) if rows else []
         return [
             Survey(
                 self._dsn.address(str(each)),
@@ -434,7 +434,7 @@ class Postgres(Backend):
                 elif clock() > until:
                     raise TimeoutError(errno.ETIMEDOUT, f"the owner of {where!r} did not answer within {ANSWER:g} s")
                 # Notified when there is an answer, but not when there is nobody any more to give one.
-                _wait_for_more(session, seen, monotonic() + self._dsn.lease / 3)
+                session.wait_for_more(seen, monotonic() + self._dsn.lease / 3)
         finally:
             server.call(lambda session: session.execute(sql.DROP_REQUEST, number), timeout=ANSWER)
 
@@ -443,45 +443,6 @@ def _give_back(session: Session, error: BaseException, statement: str, lock: int
     """Of what failed halfway no lock is kept: the session may go on for long, for other names."""
     if not isinstance(error, Lost):
         session.execute(statement, lock)
-
-
-def _wait_for_more(session: Session, seen: int, deadline: float) -> None:
-    session.changed.wait(lambda: session.told > seen or session.ended, deadline)
-
-
-def _holders(server: Server, epochs: list[int], ask: float, patience: float) -> list[Holder]:
-    """Who holds these; with `ask`, after they were asked and have answered, or did not in time.
-
-    Raises: `TimeoutError` where the server itself has not answered so many seconds after that.
-    """
-    deadline, since = monotonic() + ask, "-infinity"
-
-    def each(statement: str, *values: Value) -> list[list[Row]]:
-        return server.call(
-            lambda session: [session.execute(statement, epoch, *values) for epoch in epochs],
-            timeout=max(deadline - monotonic(), 0) + patience,
-        )
-
-    if ask:
-        since = each(sql.ASK_WHO)[0][0][0] or since
-    while True:
-        session = server.session()
-        seen = session.told
-        rows = [row for rows in each(sql.HOLDERS, since) for row in rows if not _identity(row).is_dead()]
-        if all(row[6] == "t" or row[4] != "t" for row in rows) or monotonic() >= deadline:
-            return [_holder(row) for row in rows]
-        _wait_for_more(session, seen, deadline)
-
-
-def _holder(row: Row) -> Holder:
-    epoch, host, pid, process, attached, told, answered, *_ = row
-    state: Literal["lost", "attached", "silent"] = "lost" if attached != "t" else "attached" if answered == "t" else "silent"
-    return Holder(host or "", _number(pid), process or "", _number(epoch), state, said(told))
-
-
-def _identity(row: Row) -> Identity:
-    _, host, pid, _, _, _, _, boot, space, started = row
-    return Identity(host or "", _number(pid), boot or "", space or "", started or "")
 
 
 def _outcome(answer: dict[str, Any]) -> Outcome:

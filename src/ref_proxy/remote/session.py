@@ -148,6 +148,10 @@ class Session:
         """The same for what nobody waits for."""
         self.post(_Job(lambda _: job(), lambda _: None))
 
+    def wait_for_more(self, seen: int, deadline: float) -> None:
+        """Wait until somebody has told something after `told` was so many, or it is over."""
+        self.changed.wait(lambda: self.told > seen or self.ended, deadline)
+
     # ---- In its thread ----
 
     def run(self) -> None:

@@ -259,7 +259,7 @@ class Vigil:
 
 def _who(row: Row) -> tuple[int, Identity]:
     number, host, pid, boot, space, started, *_ = row
-    return int(number or 0), Identity(host or "", int(pid or 0), boot or "", space or "", started or "")
+    return int(number or 0), Identity.told(host, pid, boot, space, started)
 
 
 def said(text: str | None) -> Report:
