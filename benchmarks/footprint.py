@@ -42,7 +42,7 @@ def traced(make: Callable[[], object], drop: Callable[[Any], object] = id, count
 
 def parts(provider: Provider[Any]) -> dict[str, object]:
     """The objects that a provider is made of, but for its resource and its name, and what hangs off them."""
-    cell, bell, removal = provider._cell, provider._bell, provider._removal
+    cell, bell, removal = provider._cell, provider._removal._bell, provider._removal
     found = {"provider": provider, "cell": cell, "bell": bell, "its ropes": bell._ropes}
     return {**found, "its `ring`": bell.ring, "removal": removal, "its claims": removal._claims}
 

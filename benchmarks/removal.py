@@ -142,7 +142,7 @@ def removed_by_another(provider: Provider[Any], ended: Callable[[], object]) -> 
 
     thread = threading.Thread(target=remove)
     thread.start()
-    while not provider._bell._ropes and thread.is_alive():
+    while not provider._removal._bell._ropes and thread.is_alive():
         time.sleep(0.0005)
     time.sleep(0.001)  # the rope hangs: a moment later the remover sleeps
     ended()

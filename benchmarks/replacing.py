@@ -94,12 +94,12 @@ def replaced(provider: Provider[Resource]) -> tuple[float, float]:
     The provider's bell is rung by the thread that ended the last one, and what is hung up first is called first.
     """
     ended: list[int] = []
-    peg = provider._bell.hang(lambda: ended.append(perf_counter_ns()))
+    peg = provider._removal._bell.hang(lambda: ended.append(perf_counter_ns()))
     begun = perf_counter_ns()
     old = provider.replace(Resource())
     returned = perf_counter_ns()
     old.gone = True
-    provider._bell.unhang(peg)
+    provider._removal._bell.unhang(peg)
     return (returned - begun) / 1000, (returned - max([begun, *ended[:1]])) / 1000
 
 

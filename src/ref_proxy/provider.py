@@ -432,7 +432,7 @@ class Provider(Generic[T]):
     ref_proxy.Revoked: [Errno 19] proxy 'reader' of 'line' was refused: the resource is revoked; ...
     """
 
-    __slots__ = ("__weakref__", "_bell", "_cell", "_removal")
+    __slots__ = ("__weakref__", "_cell", "_removal")
 
     def __init__(
         self,
@@ -460,11 +460,9 @@ class Provider(Generic[T]):
             name = f"{type(resource).__name__}-{next(_numbers)}"
         elif not isinstance(name, str):
             raise TypeError(f"the name of a Provider must be a str or None, not {type(name).__name__}")
-        self._bell = Bell()
-        self._cell: Cell = Cell(resource, name, self._bell)
-        self._removal: Revocation[T] = Revocation(
-            self._cell, self._bell, interrupt=interrupt, release=release, stall_after=stall_after
-        )
+        bell = Bell()
+        self._cell: Cell = Cell(resource, name, bell)
+        self._removal: Revocation[T] = Revocation(self._cell, bell, interrupt=interrupt, release=release, stall_after=stall_after)
         report.note_making(self)
 
     @property
@@ -619,7 +617,8 @@ class Provider(Generic[T]):
         replaced = self._cell.publish(new)
         if replaced is None:
             raise Revoked(errno.ENODEV, f"{self.name!r} is revoked: nothing can be published any more; make a new Provider")
-        return Revocation(self._cell, self._bell, replaced=replaced, stall_after=self._removal._stall_after), replaced[1]
+        removal = self._removal
+        return Revocation(self._cell, removal._bell, replaced=replaced, stall_after=removal._stall_after), replaced[1]
 
     def _outcome(self, removal: Revocation[T], finished: bool | None, timeout: float | None) -> bool:
         if finished is not None:

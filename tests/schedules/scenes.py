@@ -75,7 +75,7 @@ class Owned:
         assert self.provider._removal.resource is None, "the removal keeps what was released"
 
     def assert_no_rope(self) -> None:
-        assert not self.provider._bell._ropes, "a rope hangs where nobody waits"
+        assert not self.provider._removal._bell._ropes, "a rope hangs where nobody waits"
 
 
 # ---- Waiting

@@ -172,7 +172,7 @@ def test_a_loop_that_runs_in_the_parent_is_not_called_in_the_child(provider, pro
         return await provider.arevoke()
 
     removal = Call(lambda: loops.run(remove() if library == "asyncio" else remove))
-    until(lambda: removal.returned or (provider.state == "draining" and provider._bell._ropes))
+    until(lambda: removal.returned or (provider.state == "draining" and provider._removal._bell._ropes))
 
     def check():  # the holder's section has been ended in here, and the bell rung
         assert provider.revoke(timeout=5) is True

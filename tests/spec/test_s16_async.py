@@ -106,11 +106,11 @@ def test_arevoke_waits_for_tasks_and_threads_and_the_loop_turns(run, provider, p
         async with anyio.create_task_group() as group:
             inside = Inside(group, proxy)
             await inside.entered.wait()
-            removal = await Task(group, provider.arevoke).assert_waits(provider._bell)
+            removal = await Task(group, provider.arevoke).assert_waits(provider._removal._bell)
             assert (provider.state, proxy.revoked) == ("draining", True)
             assert resource.log == ["interrupted"]
             inside.leave()
-            await removal.assert_waits(provider._bell)
+            await removal.assert_waits(provider._removal._bell)
             holder.leave()
             assert await removal.result() is True
         assert resource.log == ["interrupted", "released"]
@@ -148,7 +148,7 @@ def test_one_of_many_gets_true_whatever_loop_or_thread_it_comes_from(provider, p
         async with anyio.create_task_group() as group:
             removals = [Task(group, provider.arevoke) for _ in range(3)]
             for each in removals:
-                await each.assert_waits(provider._bell)
+                await each.assert_waits(provider._removal._bell)
             started.set()
             return [await each.result() for each in removals]
 
@@ -187,11 +187,11 @@ def test_cancelled_it_leaves_the_removal_resumable_and_nothing_behind(run, provi
     async def main():
         holder = Holder(proxy)
         async with anyio.create_task_group() as group:
-            removal = await Task(group, provider.arevoke).assert_waits(provider._bell)
+            removal = await Task(group, provider.arevoke).assert_waits(provider._removal._bell)
             removal.scope.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await removal.result()
-            assert not provider._bell._ropes
+            assert not provider._removal._bell._ropes
             assert (provider.state, resource.log) == ("draining", ["interrupted"])
             holder.leave()
             await turns()
@@ -277,7 +277,7 @@ def test_a_section_that_was_handed_over_is_waited_for(run, provider, proxy):
         section = proxy.access()
         section.detach()
         async with anyio.create_task_group() as group:
-            removal = await Task(group, provider.arevoke).assert_waits(provider._bell)
+            removal = await Task(group, provider.arevoke).assert_waits(provider._removal._bell)
             Call(section.end).result()
             assert await removal.result() is True
 
@@ -370,7 +370,7 @@ def test_a_section_that_is_ended_by_a_signal_handler_wakes_the_loop(run, provide
 
     async def main():
         async with anyio.create_task_group() as group:
-            removal = await Task(group, provider.arevoke).assert_waits(provider._bell)
+            removal = await Task(group, provider.arevoke).assert_waits(provider._removal._bell)
             signal.raise_signal(signal.SIGALRM)
             assert await removal.result() is True
 
@@ -384,7 +384,7 @@ def test_a_loop_that_has_ended_does_not_disturb_the_removal(provider, proxy, res
     holder = Holder(proxy)
     loop = asyncio.new_event_loop()
     waiting = loop.create_task(provider.arevoke())
-    loop.run_until_complete(until(lambda: provider._bell._ropes))
+    loop.run_until_complete(until(lambda: provider._removal._bell._ropes))
     assert not waiting.done()
     loop.close()
     second = Call(provider.revoke).assert_waits()
@@ -403,7 +403,7 @@ def test_a_trio_run_that_has_ended_does_not_disturb_the_removal(provider, proxy,
         return loops.running()
 
     loop = anyio.run(main, backend="trio")
-    provider._bell.hang(lambda: loop.post(print))
+    provider._removal._bell.hang(lambda: loop.post(print))
     holder = Holder(proxy)
     call = Call(provider.revoke).assert_waits()
     holder.leave()
@@ -482,7 +482,7 @@ def test_areplace_publishes_at_once_and_returns_the_old_one_after_its_sections(r
             inside = Inside(group, proxy)
             await inside.entered.wait()
             new = Resource("new")
-            replacing = await Task(group, provider.areplace, new).assert_waits(provider._bell)
+            replacing = await Task(group, provider.areplace, new).assert_waits(provider._removal._bell)
             newer = Inside(group, proxy)
             await newer.entered.wait()
             assert newer.seen == [new]
@@ -502,7 +502,7 @@ def test_an_areplace_that_times_out_or_is_cancelled_leaves_the_new_one_published
         async with anyio.create_task_group() as group:
             section = proxy.access()
             section.detach()
-            third = await Task(group, provider.areplace, Resource("third")).assert_waits(provider._bell)
+            third = await Task(group, provider.areplace, Resource("third")).assert_waits(provider._removal._bell)
             third.scope.cancel()
         with proxy.access() as current:
             assert current.name == "third"
@@ -565,7 +565,7 @@ def test_it_listens_on_when_the_bell_rings_for_something_else(run, provider, pro
             task = Task(group, body)
             await until(provider.blockers)
             for _ in range(3):
-                provider._bell.ring()
+                provider._removal._bell.ring()
                 await turns()
             assert not task.returned
             provider.revoke_soon()
@@ -726,7 +726,7 @@ def test_a_replace_does_not_cancel_it(run, provider, proxy, resource):
 
             task = Task(group, body)
             await until(provider.blockers)
-            replacing = await Task(group, provider.areplace, Resource("new")).assert_waits(provider._bell)
+            replacing = await Task(group, provider.areplace, Resource("new")).assert_waits(provider._removal._bell)
             leave.set()
             assert await replacing.result() is await task.result() is resource
 
@@ -768,8 +768,8 @@ def test_one_is_for_one_async_with(run, proxy):
 def test_it_leaves_no_rope_behind(run, provider, proxy):
     async def main():
         async with aio.cancelling(proxy):
-            assert provider._bell._ropes
-        assert not provider._bell._ropes
+            assert provider._removal._bell._ropes
+        assert not provider._removal._bell._ropes
 
     run(main)
 
@@ -780,9 +780,9 @@ def test_it_leaves_no_rope_behind(run, provider, proxy):
 def test_wait_revoked_returns_when_it_is_and_holds_nothing(run, provider, proxy):
     async def main():
         async with anyio.create_task_group() as group:
-            waiting = await Task(group, aio.wait_revoked, proxy).assert_waits(provider._bell)
+            waiting = await Task(group, aio.wait_revoked, proxy).assert_waits(provider._removal._bell)
             provider.replace(Resource("new"))  # nobody is inside; and it is no revocation
-            await waiting.assert_waits(provider._bell)
+            await waiting.assert_waits(provider._removal._bell)
             assert provider.revoke() is True  # blocking: it would hang if a section were held
             await waiting.result()
         await aio.wait_revoked(proxy)
@@ -794,7 +794,7 @@ def test_wait_revoked_can_be_cancelled(run, provider, proxy):
     async def main():
         with anyio.move_on_after(0.01):
             await aio.wait_revoked(proxy)
-        assert not provider._bell._ropes
+        assert not provider._removal._bell._ropes
 
     run(main)
 
@@ -815,7 +815,7 @@ def test_aremove_goes_through_the_steps_of_remove_and_the_loop_turns(run):
             with pytest.raises(RevokeDeadlock):
                 device.remove()
             assert device.state == "live"
-            removal = await Task(group, device.aremove).assert_waits(provider._bell)
+            removal = await Task(group, device.aremove).assert_waits(provider._removal._bell)
             assert log == ["interrupt"]
             removal.scope.cancel()
             with pytest.raises(asyncio.CancelledError):

@@ -134,19 +134,19 @@ def test_a_removal_without_hooks_needs_no_thread_at_all():
 
 
 def test_an_idle_provider_keeps_no_waiters(provider):
-    assert provider._bell._ropes == {}
+    assert provider._removal._bell._ropes == {}
     holder = Holder(provider.proxy())
     Call(provider.revoke).assert_waits()
-    assert len(provider._bell._ropes) == 1
+    assert len(provider._removal._bell._ropes) == 1
     holder.leave()
-    until(lambda: provider._bell._ropes == {})
+    until(lambda: provider._removal._bell._ropes == {})
 
 
 def test_sizes():
     provider = Provider(Resource(), name="line")
     assert sys.getsizeof(provider.proxy()) <= 80
     if _backend.BACKEND == "c":
-        removal, bell = provider._removal, provider._bell
+        removal, bell = provider._removal, provider._removal._bell
         parts = (provider, provider._cell, removal, removal._claims, bell, bell._ropes)
         assert sum(map(sys.getsizeof, parts)) + 32 <= 600  # 32: the publication, which is no object
     provider.revoke()
