@@ -8,7 +8,7 @@ from math import inf
 from time import monotonic
 
 from . import report
-from .waiting import Bell, Claim, start
+from .waiting import Bell, Claim, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,10 @@ def call_at(key: object, when: float, job: Callable[[], object]) -> None:
     if when < _until.get("", inf):
         _changed.ring()
     if "" not in _runner and "over" not in _runner:
-        start(_run, needed=False)
+        try:
+            spawn(_run)
+        except BlockingIOError:  # no thread can be had: there will be no report
+            pass
 
 
 def cancel(key: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import atexit
+import errno
 import os
 import sys
 from time import monotonic
@@ -12,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Bell", "Claim", "check_timeout", "start"]
+__all__ = ["Bell", "Claim", "check_timeout", "spawn", "start"]
 
 
 def check_timeout(timeout: float | None) -> None:
@@ -112,31 +113,42 @@ _job_ended = Bell()
 EXIT_PATIENCE = 5.0  # seconds
 
 
-def start(job: Callable[[], object], *, needed: bool = True) -> None:
-    """Run `job()`, which reports its own failures, in a thread of its own.
+def spawn(job: Callable[[], object]) -> None:
+    """Run `job()`, which reports its own failures, in a thread of its own. Raises `BlockingIOError` where none can be had.
 
     Never blocks for the job's sake, so a finaliser may call it: `threading.Thread` would wait for the new thread to come up. The
-    end of the interpreter waits for jobs under way, but not for good. Where no thread can be had any more `job()` runs here, or,
-    if it is not needed, nowhere.
+    end of the interpreter waits for jobs under way, but not for good.
     """
 
     def run() -> None:
+        _jobs[run] = None
         try:
             job()
         finally:
             _jobs.pop(run, None)
             _job_ended.ring()
 
-    _jobs[run] = None
     try:
+        _jobs[run] = None  # before it comes up: the end of the interpreter waits for it
         if sys.is_finalizing():
-            raise RuntimeError  # 3.11 would start a thread that never comes to run
+            raise RuntimeError("can't start new thread")  # 3.11 would start one that never comes to run
         _thread.start_new_thread(run, ())
-    except RuntimeError:
-        if needed:
-            run()
-        else:
-            _jobs.pop(run, None)
+    except BaseException as error:
+        _jobs.pop(run, None)  # after Ctrl-C it may run all the same, and is in there by itself
+        if isinstance(error, RuntimeError):
+            raise BlockingIOError(
+                errno.EAGAIN,
+                f"no thread can be had in process {os.getpid()}: {error}: it is at its limit, or the interpreter on its way out",
+            ) from None
+        raise
+
+
+def start(job: Callable[[], object]) -> None:
+    """Do the same, where no thread can be had here and now: for what comes to its end."""
+    try:
+        spawn(job)
+    except BlockingIOError:
+        job()
 
 
 @atexit.register

@@ -207,6 +207,58 @@ class Conformance:
                 remote.attach(address, open=lambda _: None)
             until(lambda: not shared.holders())
 
+    def test_what_was_opened_in_vain_is_released(self, address: str) -> None:
+        released: list[Any] = []
+        with self.announce(address):
+            with pytest.raises(ValueError, match="stall_after"):
+                remote.attach(address, open=lambda info: [info], release=released.append, stall_after=0)
+        assert released == [[{"path": "/dev/shm/x"}]]
+
+    # Want
+
+    def test_where_no_thread_can_be_had_nothing_is_announced_or_held(self, address: str, puppets: Any) -> None:
+        other = puppets()
+        other.ask("starve")
+        with pytest.raises(Failed, match="no thread can be had"):
+            other.ask("announce", address=address)
+        with self.announce(address) as shared:
+            with pytest.raises(Failed, match="no thread can be had"):
+                other.ask("attach", address=address)
+            assert shared.replace(["new"], timeout=PATIENCE)[1].state == "drained"
+            other.ask("feed")
+            assert other.ask("attach", address=address)["epoch"] == shared.epoch
+            other.kill()
+
+    def test_a_worker_that_can_have_no_thread_any_more_lets_go(self, address: str, puppets: Any) -> None:
+        shared = self.announce(address)
+        worker = puppets()
+        worker.ask("attach", address=address)
+        worker.ask("starve")
+        assert [holder.pid for holder in shared.holders(PATIENCE)] == [worker.pid]
+        assert shared.revoke(timeout=PATIENCE).state == "drained"
+        assert worker.ask("gone")
+
+    def test_an_owner_that_can_have_no_thread_any_more_goes_on_when_it_can(self, address: str, puppets: Any) -> None:
+        owner, worker = puppets(), puppets()
+        owner.ask("announce", address=address)
+        worker.ask("attach", address=address)
+        owner.ask("starve")
+        removal = Call(remote.revoke, address)
+        until(lambda: b"no thread can be had" in owner.complaints())
+        owner.ask("feed")
+        assert removal.result().state == "drained"
+        assert worker.ask("gone")
+
+    def test_a_hook_that_ends_its_thread_ends_no_removal(self, address: str, puppets: Any) -> None:
+        owner, *workers = puppets(), puppets(), puppets()
+        owner.ask("announce", address=address, dies="release")
+        for worker, hook in zip(workers, ("release", "interrupt"), strict=True):
+            worker.ask("attach", address=address, dies=hook)
+        with pytest.raises(RuntimeError, match="SystemExit"):
+            remote.revoke(address, timeout=PATIENCE)
+        assert [worker.ask("look")["state"] for worker in workers] == ["revoked", "revoked"]
+        assert owner.ask("revoke")["state"] == "drained"
+
     # Replace
 
     def test_what_is_replaced_is_opened_anew_and_the_old_one_is_waited_for(self, address: str, puppets: Any) -> None:

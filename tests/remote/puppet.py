@@ -203,8 +203,9 @@ class Doings:
 
     # as one who attaches
 
-    def attach(self, address: str, **how: Any) -> Any:
-        self.handle = remote.attach(address, open=self.open, release=self.release, **how)
+    def attach(self, address: str, dies: str = "", **how: Any) -> Any:
+        hooks = {"release": self.release, **({dies: sys.exit} if dies else {})}
+        self.handle = remote.attach(address, open=self.open, **hooks, **how)
         self.proxy = self.handle.proxy("puppet")
         return {"epoch": self.handle.epoch, "info": self.handle.info}
 
@@ -252,8 +253,9 @@ class Doings:
 
     # as an owner
 
-    def announce(self, address: str, info: Any = None) -> int:
-        self.owned = remote.announce(address, ["owned"], release=lambda _: self.maybe_die("owner releasing"), info=info)
+    def announce(self, address: str, info: Any = None, dies: str = "") -> int:
+        hooks: dict[str, Any] = {"release": lambda _: self.maybe_die("owner releasing"), **({dies: sys.exit} if dies else {})}
+        self.owned = remote.announce(address, ["owned"], **hooks, info=info)
         if self.die_at == "owner recalled":
             self.owned._sharing.final._drain = lambda *_: self.die()
         return int(self.owned.epoch)
@@ -291,6 +293,13 @@ class Doings:
     def relieve(self) -> None:
         for fd in self.taken:
             os.close(fd)
+
+    def starve(self) -> None:
+        """Have no thread any more: there is no room for one with such a stack."""
+        threading.stack_size(1 << 46)
+
+    def feed(self) -> None:
+        threading.stack_size(0)
 
     def copy(self, *, until_closed: bool = False) -> int:
         """Fork in C, where no hook is run: the copy has all descriptors, and does nothing. Its number.

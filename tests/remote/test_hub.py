@@ -65,8 +65,8 @@ def test_the_end_of_the_interpreter_does_not_wait_for_it(hub, pipe, monkeypatch)
     monkeypatch.setattr(module, "LINGER", 3600.0)
     listened(hub, pipe[0])
     hub.end()
-    until(lambda: hub._ended)
-    assert not hub._running and hub._selector is None, "the thread has ended, and is not merely left behind"
+    until(lambda: not hub._running)
+    assert hub._ended and hub._selector is None, "the thread has ended, and is not merely left behind"
 
 
 def test_of_two_that_are_made_at_once_one_is_kept_and_the_other_closed(monkeypatch):

@@ -21,6 +21,7 @@ from ref_proxy import Revoked, RevokeTimeout, remote
 from tests import PATIENCE
 from tests.support import Call, in_child, one_twin, struck_while_waiting, until
 
+from .broken_off import BrokenOff
 from .conformance import Conformance
 from .hosts import OtherHost
 from .puppet import Died
@@ -80,6 +81,10 @@ def opened(info: Any) -> list[Any]:
 
 
 class TestConformance(Conformance):
+    pass
+
+
+class TestBrokenOff(BrokenOff):
     pass
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import multiprocessing
 import multiprocessing.forkserver
 import os
@@ -21,16 +20,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ref_proxy import Revoked, RevokeDeadlock, RevokeTimeout, remote
-from ref_proxy.remote.unix import Unix
 from tests import PATIENCE
 from tests.support import Call, until
 
+from .broken_off import BrokenOff
 from .conformance import Conformance
 from .puppet import Failed, Puppet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import FrameType
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -90,41 +88,8 @@ def heard(visitor: socket.socket) -> bytes:
     return b"".join(iter(lambda: visitor.recv(65536), b""))
 
 
-def struck(strike: int, job: Callable[[], object], *files: str) -> tuple[str, Any]:
-    """Do the job, with Ctrl-C at the strike-th moment, of those at which CPython looks for signals, in these files of `remote`.
-
-    Which are a function's entry, and the return from a call of C, or of a class. Returns where that was, or "", and the result.
-    """
-    where: list[str] = []
-    moments = itertools.count(1)
-
-    def strike_there(frame: FrameType, event: str, _: object) -> None:
-        code = frame.f_code
-        looks = event in ("call", "c_return") or (event == "return" and code.co_name == "__init__")
-        if looks and code.co_filename.endswith(tuple(f"remote/{file}" for file in files)) and next(moments) == strike:
-            where.append(f"{event} in {code.co_qualname}, line {frame.f_lineno}")
-            raise KeyboardInterrupt
-
-    result = None
-    old = sys.getprofile()
-    sys.setprofile(strike_there)
-    try:
-        result = job()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sys.setprofile(old)
-    return "".join(where), result
-
-
-class Nobody:
-    """Whoever attaches, and has nothing."""
-
-    def gone(self, reason: str, *, replaced: bool) -> None:
-        pass
-
-    def report(self) -> remote.Report:
-        return remote.Report()
+class TestBrokenOff(BrokenOff):
+    pass
 
 
 class TestBadInput:
@@ -638,7 +603,7 @@ def test_an_owner_that_has_no_descriptor_left_for_long_is_named(
     owner = puppets()
     owner.ask("announce", address=address)
     owner.ask("exhaust", but=2)
-    with pytest.raises(TimeoutError, match=f"owner of '{address}', process {owner.pid}, has no descriptor left"):
+    with pytest.raises(TimeoutError, match=f"owner of '{address}', process {owner.pid}, has no descriptor or thread left"):
         remote.attach(address, open=list)
 
 
@@ -671,19 +636,21 @@ class TestAnAttachThatFailed:
             worker.kill()
             shared.revoke()
 
-    def test_ctrl_c_at_whatever_step(self, address: str, puppets: Callable[..., Puppet]) -> None:
+    @pytest.mark.parametrize("left", range(8))
+    def test_who_has_no_descriptor_left_to_announce_keeps_no_name(
+        self, left: int, address: str, puppets: Callable[..., Puppet]
+    ) -> None:
         owner = puppets()
-        for strike in itertools.count(1):
+        owner.ask("exhaust", but=left)
+        try:
             owner.ask("announce", address=address)
-            where, registration = struck(strike, lambda: Unix().register(address[5:], Nobody(), None, PATIENCE), "unix.py")
-            if not where:
-                break
-            assert owner.ask("revoke", timeout=PATIENCE)["state"] == "drained", where
-        assert strike > 10
-        with pytest.raises(Failed):  # the one that was not struck is attached
-            owner.ask("revoke", timeout=0)
-        registration.acknowledge()
-        assert owner.ask("revoke", timeout=PATIENCE)["state"] == "drained"
+        except Failed:
+            remote.announce(address, ["x"]).revoke()
+            owner.ask("relieve")
+            owner.ask("announce", address=address)
+        else:
+            assert left >= 3
+        assert owner.ask("revoke")["state"] == "drained"
 
 
 class TestHub:

@@ -11,11 +11,12 @@ import atexit
 import os
 import selectors
 from collections import deque
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from .. import report
-from ..waiting import start
+from ..waiting import spawn
 from .wake import Wake
 
 if TYPE_CHECKING:
@@ -41,15 +42,22 @@ class Hub:
         self._wake = Wake()
 
     def post(self, job: Callable[[], object]) -> None:
-        """Have `job()` called in the thread. From anywhere; never blocks. Nothing is done any more after `end()`."""
+        """Have `job()` called in the thread. From anywhere; never blocks. Nothing is done any more after `end()`.
+
+        Raises: `BlockingIOError` where it is not there, and no thread can be had.
+        """
         if self._ended:
             return
         self._posted.append(job)
-        me = object()
-        if self._running.setdefault("", me) is me:
-            start(self._run)
-        else:
+        if self._running:
             self._wake()
+            return
+        try:
+            spawn(self._run)
+        except BlockingIOError:
+            with suppress(ValueError):  # another one may have come up meanwhile, and have done it
+                self._posted.remove(job)
+            raise
 
     # In the thread itself:
 
@@ -74,6 +82,13 @@ class Hub:
         self._due.pop(key, None)
 
     def _run(self) -> None:
+        me = object()
+        if self._running.setdefault("", me) is not me:  # here, where no Ctrl-C comes between that and what it is for
+            self._wake()
+            return
+        if self._ended:
+            self._running.clear()
+            return
         try:
             self._selector = selectors.DefaultSelector()
         except OSError:  # no descriptor is left for it
@@ -86,11 +101,12 @@ class Hub:
             if self._ending or (unused and lingered):
                 self._selector.close()
                 self._selector = None
+                if self._ending:
+                    self._close()
                 self._running.clear()
-                me = object()
-                if self._posted and not self._ending and self._running.setdefault("", me) is me:
-                    return self._run()
-                return self._close() if self._ending else None
+                if self._posted and not self._ending:
+                    self._run()
+                return
             ready = self._selector.select(LINGER if unused else self._until_due())
             lingered = unused and not ready
             for key, events in ready:
@@ -122,7 +138,10 @@ class Hub:
     def end(self) -> None:
         """Do what was posted, and end the thread: the interpreter is on its way out."""
         self._ending = True
-        self.post(lambda: None)
+        try:
+            self.post(lambda: None)
+        except BlockingIOError:  # it is not there: nobody is listened to
+            self._close()
 
     def forget(self) -> None:
         """In a forked child, or where it has not run: close what is its own. A thread of the parent's may have the lock."""

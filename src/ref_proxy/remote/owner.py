@@ -66,8 +66,8 @@ def announce(
 
     Raises: `ValueError`, `TypeError` for a bad address, resource or info; `FileExistsError` where another owner is alive, which
     is named; `PermissionError` where the place of the name is not this user's own; `ConnectionError` where the server cannot be
-    reached. Nothing is announced then (where only the answer was lost, as soon as the server ends the session), and the resource
-    is still the caller's.
+    reached; `BlockingIOError` where no thread can be had. Nothing is announced then (where only the answer was lost, as soon as
+    the server ends the session), and the resource is still the caller's.
     Cost: a thread that sleeps until it hears something, one for all that this process announces and attaches to.
 
     >>> from ref_proxy import remote
@@ -82,7 +82,13 @@ def announce(
     Traceback (most recent call last):
     ref_proxy.Revoked: [Errno 19] a proxy of 'unix:doctest-announce' was refused: the resource is revoked; ...
     """
-    return Shared(_Sharing(address, resource, release, interrupt, info, name, stall_after))
+    sharing = _Sharing(address, resource, release, interrupt, info, name, stall_after)
+    try:
+        sharing.announce()
+        return Shared(sharing)
+    except BaseException:  # Ctrl-C may come at any moment of it
+        sharing.take_back()
+        raise
 
 
 class _Sharing(Generic[T]):
@@ -114,14 +120,21 @@ class _Sharing(Generic[T]):
         # before or after that: in the midst of it there is `_changes_in`, the thread that has it.
         self._changing = RLock()
         self._changes_in = 0
-        try:
-            # All that may have holders, the current one last.
-            self.announcements: list[Announcement] = [self.backend.announce(self.place, self.info, self)]
-        except BaseException:
-            self.provider._disown()
-            raise
+        self.announcements: list[Announcement] = []  # all that may have holders, the current one last
         self.final: Recall[T] = Recall(self.provider.name, self.provider._removal, self.announcements, stall_after)
+        self.over = False  # it is removed, and the name given up
+
+    def announce(self) -> None:
+        """Take the name. What fails, or is broken off, is to be taken back."""
+        self.announcements.append(self.backend.announce(self.place, self.info, self))
         _sharings.add(self)
+
+    def take_back(self) -> None:
+        """Announce nothing, however far it has come; the resource is its owner's again."""
+        self.provider._disown()
+        for announcement in self.announcements:
+            announcement.recall(replaced=False)  # somebody may have come already
+            announcement.withdraw()
 
     @property
     def current(self) -> Announcement:
@@ -176,7 +189,7 @@ class _Sharing(Generic[T]):
             return self.final.wait(timeout, fence_after=fence_after)
         finally:
             if removal.done:
-                self.current.withdraw()
+                self._withdraw()
 
     def replace(self, new: T, info: Info | None, timeout: float | None, fence_after: float | None) -> tuple[T, Outcome]:
         check_timeout(timeout)
@@ -193,13 +206,18 @@ class _Sharing(Generic[T]):
                 self.announcements.append(retired.succeed(checked))
                 pending, old = self.provider._publish(new)  # or it was denied in between, which this says
                 self.info = checked
-                retired.recall(replaced=True)
+                for each in self.announcements[:-1]:  # with those of which a replace() was broken off
+                    each.recall(replaced=True)
         finally:
             # Who denied it meanwhile may have given up waiting for the lock: before we gave it back, so it is seen here.
             if self.provider.state != "live":
                 self.deny()
         recall = Recall(self.provider.name, pending, [retired], self.stall_after, lambda: self.announcements.remove(retired))
         return old, recall.wait(timeout, fence_after=fence_after)
+
+    def _withdraw(self) -> None:
+        self.current.withdraw()
+        self.over = True  # last: what Ctrl-C has broken off is done again when it is dropped
 
     def asked(self, timeout: float | None, fence_after: float | None) -> Outcome:
         return self.revoke(timeout, fence_after)
@@ -230,7 +248,7 @@ class _Sharing(Generic[T]):
             self.final.wait()
         except BaseException as error:
             report.logger().error("%r: its removal failed", self.provider.name, exc_info=error)
-        self.current.withdraw()
+        self._withdraw()
 
 
 class Shared(Generic[T]):
@@ -321,6 +339,7 @@ class Shared(Generic[T]):
                 this thread's own `revoke()` or `replace()`.
             What `release` raises, to the one that ran it.
             RuntimeError: in a forked child.
+            BlockingIOError: where no thread can be had to wait for a server; denied, and a later call carries on.
             ConnectionError: at the very end of the interpreter, when nobody can be heard any more.
 
         Cost: on one host one message to each holder, and one back.
@@ -389,7 +408,7 @@ class Shared(Generic[T]):
 
     def __del__(self) -> None:
         sharing: _Sharing[T] | None = getattr(self, "_sharing", None)
-        if sharing is None or ending() or sharing.final.done or sharing.pid != os.getpid():
+        if sharing is None or ending() or sharing.over or sharing.pid != os.getpid():
             return
         live = sharing.provider.state == "live"
         start(sharing.dropped)

@@ -84,25 +84,28 @@ class Place:
 
         directory = self.path.parent.stat()
         key, me = (directory.st_dev, directory.st_ino, self.path.name), object()
-        if _mine.setdefault(key, me) is not me:
-            raise self._taken(os.getpid())
         try:
+            if _mine.setdefault(key, me) is not me:
+                raise self._taken(os.getpid())
             self._look()
-            fd = os.open(
+            fd = self._lock = os.open(
                 self.path.parent / f".{self.path.name}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
             )
             try:
                 lockf(fd, LOCK_EX | LOCK_NB)
             except OSError as error:
                 _, owner = _read(fd)
-                os.close(fd)
                 if error.errno in (errno.EACCES, errno.EAGAIN):
                     raise self._taken(owner) from None
                 raise
+            self._key = key
         except BaseException:
-            _mine.pop(key, None)
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
+            if _mine.get(key) is me:
+                del _mine[key]
             raise
-        self._lock, self._key = fd, key
 
     def _look(self) -> None:
         """See that nobody lives there: in another interpreter of this process, or with a lock whose file somebody has removed."""

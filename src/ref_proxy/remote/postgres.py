@@ -22,7 +22,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from .. import report
-from ..waiting import Claim, start
+from ..waiting import Claim, spawn, start
 from . import dsn as dsns
 from . import libpq, sql, wire
 from .backend import Announcement, Backend, Registration
@@ -48,6 +48,7 @@ ANSWER = 10.0  # seconds that an owner may take to hear that it is asked
 SOON = 1.0  # seconds that a call waits, beyond its own time, for a server that may hang: what was wished is done when it goes on
 NOTICED = 0.25  # seconds that a server may take to notice that the owner before has ended: it is often started anew at once
 INSTEAD = "revoke it there first, or announce another name"
+BREATH = 0.2  # seconds until it is tried again to answer somebody
 TRIES = 10  # at a name that is replaced all the time
 
 
@@ -125,10 +126,12 @@ class _Holding(Registration, Holding):
         self._session.soon(self._say_so_soon)
 
     def acknowledge(self) -> None:
-        if self._pid == os.getpid() and self._first("left"):
+        if self._pid == os.getpid() and "left" not in self._claims:
             start(self._leave)
 
     def _leave(self) -> None:
+        if not self._first("left"):  # here, where no Ctrl-C comes between that and the rest
+            return None
         lease, pause, told = self._server.dsn.lease, 0.01, False
         until = late = clock() + lease
         while True:
@@ -174,7 +177,11 @@ class _Desk(Member):
 
     def asked(self, number: int) -> None:
         if number == self.owner:
-            start(self._answer)
+            try:
+                spawn(self._answer)  # it waits for what this thread does
+            except BlockingIOError as error:
+                report.logger().error("%r: who asks for its removal has to wait: %s", self.name, error)
+                self.session.call_in(BREATH, self, lambda: self.asked(number))
 
     def _answer(self) -> None:
         try:
@@ -190,7 +197,7 @@ class _Desk(Member):
     def _removed(self, timeout: float | None, fence_after: float | None) -> dict[str, Any]:
         try:
             return {"outcome": wire.plain(self._landlord.asked(timeout, fence_after))}
-        except Exception as error:
+        except BaseException as error:  # a hook may raise what ends a thread
             return wire.failure(error)
 
     def lost(self, reason: str) -> None:

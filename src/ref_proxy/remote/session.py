@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from .. import report
-from ..waiting import Bell, start
+from ..waiting import Bell, Claim, spawn
 from . import sql
 from .identity import Identity
 from .libpq import Lost, Refused, Talk, clock
@@ -94,19 +94,20 @@ class _Job(Generic[T]):
         self.over.setdefault("", error)
         self.bell.ring()
 
-    def wait(self, timeout: float | None) -> T:
+    def done_by(self, session: Session, timeout: float | None) -> T:
         """What it returned, or raises what it raised. Whoever does not get that takes no part in it: it is undone."""
         try:
+            session.post(self)
             self.bell.wait(lambda: bool(self.over), None if timeout is None else monotonic() + timeout)
+            how = self.over.setdefault("", GaveUp())
+            if isinstance(how, BaseException):
+                raise how
+            return how[0]
         except BaseException as error:  # Ctrl-C
             how = self.over.setdefault("", error)
             if isinstance(how, tuple):
                 self.undo(how[0])
             raise
-        how = self.over.setdefault("", GaveUp())
-        if isinstance(how, BaseException):
-            raise how
-        return how[0]
 
 
 class Ended(Exception):
@@ -129,6 +130,7 @@ class Session:
         self.told = 0  # how often
         self.wake = Wake()
         self._posted: deque[_Job[object]] = deque()
+        self._thread: dict[str, Claim] = {}
         self._due: dict[object, tuple[float, Callable[[], object]]] = {}
         self._renewed = clock()
         self._idle_since: float | None = None
@@ -136,6 +138,19 @@ class Session:
         self._backend: str | None = None
         self.has_schema = False
         self.identity = Identity.mine()
+
+    def start(self) -> None:
+        """See that its thread is there. Raises: `ConnectionError` where none can be had."""
+        if not self._thread:
+            try:
+                spawn(self.run)
+            except BlockingIOError as error:
+                raise Lost(errno.EAGAIN, f"no session at {self.server.dsn.shown}: {error.strerror}") from None
+
+    @property
+    def here(self) -> bool:
+        """Whether this is its thread."""
+        return any(claim.mine for claim in self._thread.copy().values())
 
     def post(self, job: _Job[T]) -> None:
         """Have it done in the thread. From anywhere; never blocks."""
@@ -155,6 +170,9 @@ class Session:
     # ---- In its thread ----
 
     def run(self) -> None:
+        me = Claim()
+        if self._thread.setdefault("", me) is not me:  # here, where no Ctrl-C comes between that and what it is for
+            return
         self.talk = Talk(self.server.dsn, self.wake, self._woken)
         failure: Exception = Ended()
         try:
@@ -375,10 +393,9 @@ class Server:
                 raise Lost(errno.ECANCELED, f"this process is at its end, and has no session at {self.dsn.shown} any more")
             fresh = Session(self)
             session = self.sessions.setdefault("", fresh)
-            if session is fresh:
-                start(session.run)
-            else:
+            if session is not fresh:
                 fresh.wake.close()
+        session.start()
         return session
 
     def call(self, do: Callable[[Session], T], undo: Callable[[T], object] = lambda _: None, timeout: float | None = None) -> T:
@@ -388,10 +405,11 @@ class Server:
         """
         deadline = None if timeout is None else monotonic() + timeout
         while True:
-            job = _Job(do, undo)
-            self.session().post(job)
+            session = self.session()
             try:
-                return job.wait(None if deadline is None else max(deadline - monotonic(), 0))
+                if session.here:  # where no thread could be had for whoever wants it
+                    return do(session)
+                return _Job(do, undo).done_by(session, None if deadline is None else max(deadline - monotonic(), 0))
             except Ended:
                 pass
             except Refused as error:

@@ -84,7 +84,7 @@ class Unix(Backend):
         return os.path.realpath(Place(name).path)
 
     def announce(self, name: str, info: Info, landlord: Landlord) -> Announcement:
-        return Desk(Place(name), info, landlord).current
+        return Desk(Place(name), landlord).open(info)
 
     def register(self, name: str, tenant: Tenant, gate: Gate | None, timeout: float | None) -> Registration:
         place = Place(name)
@@ -104,7 +104,10 @@ class Unix(Backend):
             registration = _Registration(link, welcome, tenant)
             the_hub.post(begin)
         except BaseException:
-            the_hub.post(lambda: link.close(**link.last_words))  # in its thread, where it may be open by now
+            try:
+                the_hub.post(lambda: link.close(**link.last_words))  # in its thread, where it may be open by now
+            except BlockingIOError:  # it is not there
+                link.hang_up()
             raise
         return registration
 
@@ -174,13 +177,15 @@ def _ask_once(
 ) -> tuple[Link, dict[str, Any], list[dict[str, Any]]]:
     place.check(make=False)
     connection = place.connect(patience)
+    peer, lines = None, wire.Lines(wire.MOST_TOLD)
     try:
         peer = Peer(connection)
+        link = Link(connection, peer, lines)
     except BaseException:
+        if peer is not None:
+            peer.close()
         connection.close()
         raise
-    lines = wire.Lines(wire.MOST_TOLD)
-    link = Link(connection, peer, lines)
     if what == "attach":  # from before it is sent: whoever reads it later, be it after a stop, finds that it is over
         link.last_words = {"kind": "left"}
     try:

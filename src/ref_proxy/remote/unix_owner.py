@@ -24,7 +24,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from .. import report
-from ..waiting import Bell, start
+from ..waiting import Bell, spawn
 from . import wire
 from .backend import Announcement
 from .gate import Gate
@@ -118,10 +118,11 @@ class _Announcement(Announcement):
         self._rounds = count(1)
         self._asked = 0
         self.recalled = ""  # or "replaced", or "revoked"
+        self._told = ""  # the same, when all that has to be done for it was done
         self.cut_off: list[Holder] = []
 
     def recall(self, *, replaced: bool) -> None:
-        if self.recalled == "revoked":
+        if self._told == "revoked" or (replaced and (self._told or self.recalled == "revoked")):
             return
         self.recalled = "replaced" if replaced else "revoked"  # [RECALLED]
         if not replaced:
@@ -129,6 +130,7 @@ class _Announcement(Announcement):
                 if held.gate is not None:
                     held.gate.close()
         hub().post(lambda: self._tell(replaced))
+        self._told = self.recalled  # last: what Ctrl-C has broken off is done again by the next one
 
     def _tell(self, replaced: bool) -> None:
         for held in self.held.copy():
@@ -185,20 +187,24 @@ class _Announcement(Announcement):
 class Desk:
     """Where an owner listens: one name, and whoever comes to it."""
 
-    def __init__(self, place: Place, info: Info, landlord: Landlord) -> None:
+    def __init__(self, place: Place, landlord: Landlord) -> None:
         self.place = place
         self._landlord = landlord
-        self._closed: dict[str, object] = {}
-        place.check(make=True)
-        place.lock()
+
+    def open(self, info: Info) -> Announcement:
+        """Take the name. Raises `FileExistsError`."""
+        the_hub = hub()  # before anybody counts on this process: it may have no descriptor left for that
+        self.place.check(make=True)
         try:
+            self.place.lock()
             self.current = _Announcement(self, info)
-            self.listener = place.listen()
+            self.listener = self.place.listen()
+            _desks[self] = None
+            the_hub.post(self._listen)
+            return self.current
         except BaseException:
-            place.leave()
+            self.close()
             raise
-        _desks[self] = None
-        hub().post(self._listen)
 
     def _listen(self) -> None:
         hub().watch(self.listener.fileno(), lambda _: self._accept())
@@ -230,9 +236,9 @@ class Desk:
         link.open()
 
     def _short(self, error: object) -> dict[str, Any]:
-        """What is said to whoever has to come again, for this process has no descriptor left, so far."""
+        """What is said to whoever has to come again, for this process has no descriptor or thread left, so far."""
         report.logger().error("%s: whoever comes has to wait: %s", self.place.address, error)
-        reason = f"the owner of {self.place.address!r}, process {os.getpid()}, has no descriptor left: {error}"
+        reason = f"the owner of {self.place.address!r}, process {os.getpid()}, has no descriptor or thread left: {error}"
         return {"version": wire.VERSION, "error": "BlockingIOError", "reason": reason}
 
     def _refuse(self, link: Link, reason: str, error: type[Exception] = ProtocolError) -> None:
@@ -244,9 +250,9 @@ class Desk:
             case {"do": "attach", "process": process, "gate": gate}:
                 self._attach(link, process, gate)
             case {"do": "list"}:
-                start(lambda: self._answer(link, lambda: {"kind": "listed", "survey": wire.plain(self.survey())}))
+                self._work(link, lambda: {"kind": "listed", "survey": wire.plain(self.survey())})
             case {"do": "revoke", "timeout": timeout, "fence_after": fence_after}:
-                start(lambda: self._answer(link, lambda: self._revoke(timeout, fence_after)))
+                self._work(link, lambda: self._revoke(timeout, fence_after))
             case _:
                 self._refuse(link, f"a connection does not begin with {message['do']!r}")
 
@@ -294,36 +300,46 @@ class Desk:
     def _revoke(self, timeout: float | None, fence_after: float | None) -> dict[str, Any]:
         return {"kind": "outcome", "outcome": wire.plain(self._landlord.asked(timeout, fence_after))}
 
-    def _answer(self, link: Link, job: Callable[[], dict[str, Any]]) -> None:
+    def _work(self, link: Link, job: Callable[[], dict[str, Any]]) -> None:
+        """Answer with what `job()` returns: in a thread of its own, for it waits for what the hub's hears."""
+
+        def answer() -> None:
+            try:
+                said = job()
+            except BaseException as error:  # a hook may raise what ends a thread
+                said = {"kind": "failed", **wire.failure(error)}
+            hub().post(lambda: link.close(version=wire.VERSION, **said))
+
         try:
-            answer = job()
-        except Exception as error:
-            answer = {"kind": "failed", **wire.failure(error)}
-        hub().post(lambda: link.close(version=wire.VERSION, **answer))
+            spawn(answer)
+        except BlockingIOError as error:
+            link.close(kind="refused", **self._short(error))
 
     def close(self) -> None:
-        me = object()
-        if self._closed.setdefault("", me) is me:
-            _desks.pop(self, None)
-            if ending():  # the hub does nothing any more
-                self._leave()
-                return
-            closed = Bell()
-            done: list[bool] = []
+        """Give the name up. May be called again, also where it was broken off."""
+        closed = Bell()
 
-            def end() -> None:
+        def end() -> None:
+            if self in _desks:  # whose close() was broken off may have done it
                 hub().cancel(self)
                 hub().unwatch(self.listener.fileno())
                 self._leave()
-                done.append(True)
-                closed.ring()
+            closed.ring()
 
-            hub().post(end)
-            closed.wait(lambda: bool(done), monotonic() + HANDSHAKE)
+        if self in _desks and not ending():  # then the hub does nothing any more
+            try:
+                hub().post(end)
+                closed.wait(lambda: self not in _desks, monotonic() + HANDSHAKE)
+                return
+            except BlockingIOError:  # it is not there, and does not listen
+                pass
+        self._leave()
 
     def _leave(self) -> None:
         self.place.leave()
-        self.listener.close()
+        if hasattr(self, "listener"):
+            self.listener.close()
+        _desks.pop(self, None)
 
     def abandon(self) -> None:
         """In a forked child: it is the parent's."""

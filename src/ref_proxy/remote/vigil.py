@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from weakref import WeakKeyDictionary
 
 from .. import report
-from ..waiting import Bell, Claim, start
+from ..waiting import Bell, Claim, spawn
 from . import sql
 from .identity import Identity, Watched
 from .libpq import Lost, Refused, Talk, clock
@@ -59,16 +59,10 @@ class Vigil:
         self._watched: dict[int, Watched] = {}
 
     def start(self) -> None:
-        """Begin, unless it has begun."""
-        mine = Claim()
-        if self._server.open and self._claims.setdefault("start", mine) is mine:
+        """Begin, unless it has begun. Raises: `BlockingIOError` where no thread can be had; the next one tries again."""
+        if self._server.open and not self._claims:
             _vigils[self] = None
-            try:
-                self._wake = Wake()
-            except BaseException:  # no descriptor is left: the next one tries again
-                del self._claims["start"]
-                raise
-            start(self._run)
+            spawn(self._run)
 
     def recall(self, execute: Callable[..., object]) -> None:
         """Say in the tables that it is over, and notify everybody. May be done twice."""
@@ -101,11 +95,14 @@ class Vigil:
     # ---- In its thread ----
 
     def _run(self) -> None:
-        assert self._wake is not None
+        me = Claim()
+        if self._claims.setdefault("", me) is not me:  # here, where no Ctrl-C comes between that and what it is for
+            return
         pause, told = 0.01, False
         try:
             while not self.over and not self._ended:
                 try:
+                    self._wake = self._wake or Wake()
                     self._attempt(self._wake)
                 except Exception as error:  # whatever it was: nobody else would go on with it
                     if isinstance(error, Refused) and error.code == CANCELLED:
@@ -118,7 +115,8 @@ class Vigil:
         finally:
             for watched in self._watched.values():
                 watched.close()
-            self._wake.close()
+            if self._wake is not None:
+                self._wake.close()
             self._bell.ring()
 
     def _attempt(self, wake: Wake) -> None:

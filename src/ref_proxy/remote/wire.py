@@ -125,7 +125,7 @@ def as_outcome(fields: dict[str, Any]) -> Outcome:
     return made
 
 
-def failure(error: Exception) -> dict[str, Any]:
+def failure(error: BaseException) -> dict[str, Any]:
     """What a removal that somebody else asked for has raised."""
     holders = [plain(holder) for holder in getattr(error, "holders", ())]
     return {"error": type(error).__name__, "message": str(error), "holders": holders}
@@ -137,7 +137,7 @@ def raised(fields: dict[str, Any]) -> Exception:
     if kind == "RevokeTimeout":
         return RevokeTimeout(message, holders=[as_holder(each) for each in fields.get("holders", ())])
     kinds: dict[Any, type[Exception]] = {"RevokeDeadlock": RevokeDeadlock, "ValueError": ValueError}
-    return kinds.get(kind, RuntimeError)(message)
+    return kinds[kind](message) if kind in kinds else RuntimeError(f"the owner has raised {kind}: {message}")
 
 
 def as_survey(fields: dict[str, Any]) -> Survey:

@@ -66,7 +66,8 @@ def attach(
 
     Raises: `NotAnnounced` (a `Revoked`) where nobody announces it; `PermissionError` where it is another user's; `ProtocolError`
     where who answers does not speak this protocol; `TimeoutError` where the owner does not answer, or has no descriptor left for
-    one more; `ConnectionError` for a server; what `open` raises, `TypeError`, `ValueError`: this process holds nothing then.
+    one more; `ConnectionError` for a server; `BlockingIOError` where no thread can be had; what `open` raises, `TypeError`,
+    `ValueError`: this process holds nothing then.
     Cost: a thread that sleeps until it hears something, one for all that this process announces and attaches to.
 
     >>> from ref_proxy import remote
@@ -77,7 +78,13 @@ def attach(
     check_timeout(patience)
     if not callable(open):
         raise TypeError(f"open must be callable with the owner's info, not {type(open).__name__}")
-    return Handle(_Attachment(address, open, release, interrupt, name, patience, stall_after))
+    attachment = _Attachment(address, open, release)
+    try:
+        attachment.attach(monotonic() + patience, interrupt, name or addresses.shown(address), stall_after)
+        return Handle(attachment)
+    except BaseException:  # Ctrl-C may come at any moment of it
+        attachment.take_back()
+        raise
 
 
 def removals_here(backend: Backend, place: str) -> list[Revocation[Any]]:
@@ -86,7 +93,7 @@ def removals_here(backend: Backend, place: str) -> list[Revocation[Any]]:
     return [
         each.provider._removal
         for each in _living(_attached)
-        if each.backend is backend and backend.key(each.place) == which and not each.left
+        if not each.left and each.backend is backend and backend.key(each.place) == which
     ]
 
 
@@ -126,8 +133,8 @@ class _Stay:
 
     def leave(self) -> None:
         """Say that it has let go. What it was part of is no cycle for the collector any more: a descriptor hangs on that."""
-        self._attachment = None
         self.registration.acknowledge()
+        self._attachment = None
 
 
 class _Attachment(Generic[T]):
@@ -138,48 +145,51 @@ class _Attachment(Generic[T]):
         address: str,
         open: Callable[[Announced], T],  # noqa: A002
         release: Callable[[T], object] | None,
-        interrupt: Callable[[T], object] | None,
-        name: str | None,
-        patience: float,
-        stall_after: float | None,
     ) -> None:
         self.address = address
         self.pid = os.getpid()
         self.reason = ""
-        self.left = False
+        self.left = False  # nobody is inside any more, and it is released
+        self.over = False  # and that was said
         self.backend, self.place = addresses.find(address)
         self._open = open
         self._release = release  # of what is replaced
         self._following: dict[object, None] = {}  # one for each replacement under way
         self._proxies: WeakSet[Proxy[T]] = WeakSet()
-        self._gate = Gate.make() if self.backend.gates else None
+        self._gate: Gate | None = None
+
+    def attach(self, deadline: float, interrupt: Callable[[T], object] | None, name: str, stall_after: float | None) -> None:
+        """Become a holder, and open it. What fails, or is broken off, is to be taken back."""
+        if self.backend.gates:
+            self._gate = Gate.make()
+        self.stay = self._register(deadline)
+        resource = self._opened(self.stay)
         try:
-            self.stay = self._register(monotonic() + patience)
-            try:
-                provider: Provider[T] = Provider(
-                    self._opened(self.stay),
-                    release=release,
-                    interrupt=interrupt,
-                    name=name or addresses.shown(address),
-                    stall_after=stall_after,
-                )
-            except BaseException:
-                self.stay.leave()
-                raise
-        except BaseException:
-            if self._gate is not None:
-                self._gate.give_up()
+            self.provider: Provider[T] = Provider(
+                resource, release=self._release, interrupt=interrupt, name=name, stall_after=stall_after
+            )
+        except Exception:  # a bad argument
+            self._let_go(resource)
             raise
         if self._gate is not None:
-            provider._cell.watch(self._gate.memory)
+            self.provider._cell.watch(self._gate.memory)
         if self.stay.until:
-            provider._cell.lease(self.stay.until)
-        self.provider = provider
+            self.provider._cell.lease(self.stay.until)
         _attached.add(self)
         # What has come before the provider was there to hear of it:
         if self.stay.until:
             self.stay.renewed(self.stay.until)
         self.recalled(self.stay)
+
+    def take_back(self) -> None:
+        """Hold nothing, however far it has come."""
+        if hasattr(self, "provider"):
+            self.deny("its attach() was broken off")
+            start(self.remove)
+        else:
+            if hasattr(self, "stay"):
+                self.stay.leave()
+            self.give_up()
 
     def _register(self, deadline: float) -> _Stay:
         stay, pause = _Stay(self), 0.001
@@ -188,8 +198,10 @@ class _Attachment(Generic[T]):
                 stay.registration = self.backend.register(self.place, stay, self._gate, ANSWER)
                 stay.info = Announced(stay.registration.info, epoch=stay.registration.epoch)
                 return stay
-            except (NotAnnounced, ConnectionError):
-                if monotonic() + pause > deadline:
+            except BaseException as error:
+                if hasattr(stay, "registration"):
+                    stay.leave()
+                if not isinstance(error, (NotAnnounced, ConnectionError)) or monotonic() + pause > deadline:
                     raise
             sleep(pause)  # there is nothing that would tell of an announcement
             pause = min(2 * pause, 0.1)
@@ -224,11 +236,20 @@ class _Attachment(Generic[T]):
 
     def remove(self) -> None:
         """Remove it from this process, and acknowledge: in a thread of its own."""
-        try:
-            with self.acknowledging():
-                self.provider.revoke()
-        except BaseException as error:  # no Ctrl-C, which never comes here
-            report.logger().error("%r: its removal in this process failed: %s", self.provider.name, self.reason, exc_info=error)
+        removal = self.provider._removal
+        while True:
+            interrupt = removal._interrupt
+            try:
+                with self.acknowledging():
+                    self.provider.revoke()
+                return
+            except BaseException as error:  # no Ctrl-C, which never comes here; but a hook may raise what ends a thread
+                report.logger().error(
+                    "%r: its removal in this process failed: %s", self.provider.name, self.reason, exc_info=error
+                )
+                if self.left or interrupt is None:
+                    return
+                removal._interrupt = None  # it was run, and nobody else would go on
 
     @contextmanager
     def acknowledging(self) -> Generator[None]:
@@ -244,6 +265,7 @@ class _Attachment(Generic[T]):
     def _leave(self) -> None:
         self.stay.leave()
         self.give_up()
+        self.over = True  # last: what Ctrl-C has broken off is done again when the handle is dropped
 
     def give_up(self) -> None:
         """Nothing is registered with it any more."""
@@ -428,7 +450,7 @@ class Handle(Generic[T]):
         if attachment is None or ending() or not hasattr(attachment, "provider") or attachment.pid != os.getpid():
             return
         live = attachment.provider.state == "live"
-        if not attachment.provider._removal.done:
+        if not attachment.over:
             attachment.deny("its handle was dropped")
             start(attachment.remove)
         if live:
