@@ -133,8 +133,10 @@ class _Sharing(Generic[T]):
         """Announce nothing, however far it has come; the resource is its owner's again."""
         self.provider._disown()
         for announcement in self.announcements:
-            announcement.recall(replaced=False)  # somebody may have come already
-            announcement.withdraw()
+            try:
+                announcement.recall(replaced=False)  # somebody may have come already
+            finally:
+                announcement.withdraw()
 
     @property
     def current(self) -> Announcement:

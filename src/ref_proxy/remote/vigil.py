@@ -102,7 +102,9 @@ class Vigil:
         try:
             while not self.over and not self._ended:
                 try:
-                    self._wake = self._wake or Wake()
+                    if self._wake is None:
+                        self._wake = Wake()
+                        continue  # who came before could not ring: look again
                     self._attempt(self._wake)
                 except Exception as error:  # whatever it was: nobody else would go on with it
                     if isinstance(error, Refused) and error.code == CANCELLED:

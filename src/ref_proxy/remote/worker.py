@@ -133,8 +133,8 @@ class _Stay:
 
     def leave(self) -> None:
         """Say that it has let go. What it was part of is no cycle for the collector any more: a descriptor hangs on that."""
-        self.registration.acknowledge()
         self._attachment = None
+        self.registration.acknowledge()
 
 
 class _Attachment(Generic[T]):
@@ -165,16 +165,21 @@ class _Attachment(Generic[T]):
         self.stay = self._register(deadline)
         resource = self._opened(self.stay)
         try:
-            self.provider: Provider[T] = Provider(
+            provider: Provider[T] = Provider(
                 resource, release=self._release, interrupt=interrupt, name=name, stall_after=stall_after
             )
         except Exception:  # a bad argument
             self._let_go(resource)
             raise
-        if self._gate is not None:
-            self.provider._cell.watch(self._gate.memory)
-        if self.stay.until:
-            self.provider._cell.lease(self.stay.until)
+        try:
+            if self._gate is not None:
+                provider._cell.watch(self._gate.memory)
+            if self.stay.until:
+                provider._cell.lease(self.stay.until)
+        except BaseException:
+            provider.revoke()  # nobody has seen it
+            raise
+        self.provider = provider  # not before: a recall finds it ready
         _attached.add(self)
         # What has come before the provider was there to hear of it:
         if self.stay.until:
