@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import pwd
+import select
 import shutil
 import signal
 import subprocess
@@ -28,7 +29,7 @@ from .puppet import Died
 from .server import Lacking, PostgresServer, free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 pytest.importorskip("psycopg", reason="needs psycopg, and libpq", exc_type=ImportError)
 
@@ -724,6 +725,29 @@ def test_who_has_swapped_is_cut_off_from_the_old_one_at_once_and_keeps_the_new_o
     assert worker.ask("access") == [{"is": "new"}]
     worker.ask("leave")
     assert shared.revoke().state == "drained"
+
+
+def test_the_end_of_a_worker_and_of_the_wait_may_come_at_once(
+    server: PostgresServer, patient_address: str, puppets: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    shared, worker = remote.announce(patient_address, ["owned"]), puppets()
+    worker.ask("attach", address=patient_address)
+    worker.ask("enter")
+    sleep = Talk._sleep
+
+    def sleep_long(talk: Talk, until: float | None, events: int, also: Iterable[int] = ()) -> bool:
+        for fd in (talk.pgconn.socket, *also) if also else ():
+            poll = select.poll()
+            poll.register(fd, select.POLLIN)
+            assert poll.poll(PATIENCE * 1000)
+        return sleep(talk, until, events, also)
+
+    monkeypatch.setattr(Talk, "_sleep", sleep_long)
+    removal = Call(shared.revoke)
+    until(lambda: server.rows(WAITING) == [(1,)])
+    worker.kill()
+    assert removal.result().state == "drained"
+    assert not caplog.records, "it was in doubt, and began anew"
 
 
 @pytest.mark.parametrize("how", ["cut off", "killed"])

@@ -127,7 +127,7 @@ class Talk:
     ) -> list[Row]:
         """Run one statement, and return its rows. Raises `Refused`; `Lost`, also where there is no answer until then.
 
-        As soon as one of the descriptors in `also` is readable, it does `then()`, once, and goes on.
+        As soon as one of the descriptors in `also` is readable, and the answer is not there, it does `then()`, once, and goes on.
         """
         try:
             self.pgconn.send_query_params(sql.encode(), [None if value is None else str(value).encode() for value in values])
@@ -151,7 +151,7 @@ class Talk:
             while (unsent := pgconn.flush()) or pgconn.is_busy():
                 if until is not None and clock() >= until:
                     raise Lost(errno.ETIMEDOUT, f"the lease has run out: {self._dsn.shown} has not answered in time")
-                if self._listen(until, bool(unsent), also or ()):
+                if self._listen(until, bool(unsent), also or ()) and pgconn.is_busy():  # or the answer came with it
                     also = None
                     then()
             result = pgconn.get_result()
@@ -175,7 +175,9 @@ class Talk:
         return rows
 
     def speaks(self, seconds: float) -> bool:
-        """Whether the server says something within that time."""
+        """Whether the answer is there, or more of it comes within that time."""
+        if not self.pgconn.is_busy():
+            return True
         poll = select.poll()
         poll.register(self.pgconn.socket, select.POLLIN)
         return bool(poll.poll(seconds * 1000))
