@@ -958,6 +958,25 @@ def test_the_owners_role_need_not_be_allowed_to_end_sessions(server: PostgresSer
     worker.ask("gone")
 
 
+def test_a_removal_that_the_server_refuses_is_denied_here_and_goes_on_when_it_may(
+    server: PostgresServer, name: str, puppets: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_colleague(server, "hindered")
+    shared = remote.announce(f"{server.uri(user='hindered', lease=LEASE)}#{name}", ["owned"])
+    worker = puppets()
+    worker.ask("attach", address=f"{server.uri(lease=LEASE)}#{name}")
+    server.rows("revoke update on ref_proxy.announced from hindered")
+    with pytest.raises(RevokeTimeout) as late:
+        shared.revoke(timeout=0.1, fence_after=0)
+    assert [holder.pid for holder in late.value.holders] == [worker.pid]
+    with pytest.raises(Revoked):
+        shared.proxy().access()
+    assert "permission denied" in caplog.text
+    server.rows("grant update on ref_proxy.announced to hindered")
+    assert shared.revoke(timeout=PATIENCE).state in ("drained", "fenced")  # as the cut came before the news, or after
+    assert worker.ask("gone")
+
+
 def test_another_roles_holder_denies_what_is_replaced_when_it_is_fenced(
     server: PostgresServer, name: str, puppets: Any, tmp_path: Path
 ) -> None:

@@ -190,7 +190,7 @@ class _Sharing(Generic[T]):
         try:
             return self.final.wait(timeout, fence_after=fence_after)
         finally:
-            if removal.done:
+            if removal.done and not self.over:
                 self._withdraw()
 
     def replace(self, new: T, info: Info | None, timeout: float | None, fence_after: float | None) -> tuple[T, Outcome]:

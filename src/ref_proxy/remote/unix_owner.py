@@ -326,7 +326,7 @@ class Desk:
                 self._leave()
             closed.ring()
 
-        if self in _desks and not ending():  # then the hub does nothing any more
+        if self in _desks and not ending():  # when the interpreter ends, so does the hub
             try:
                 hub().post(end)
                 closed.wait(lambda: self not in _desks, monotonic() + HANDSHAKE)
