@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import struct
 import sys
@@ -109,6 +110,14 @@ def work(address: str, go: int, told: int, inside: bool) -> None:
             released.acquire()
 
 
+def kill(pid: int) -> None:
+    """Kill it, and return when it has ended: until then it might take what is meant for another one."""
+    process = os.pidfd_open(pid)
+    os.kill(pid, signal.SIGKILL)
+    select.select([process], [], [])
+    os.close(process)
+
+
 def exactly(fd: int, size: int) -> bytes:
     data = b""
     while len(data) < size:
@@ -163,7 +172,7 @@ def killed(address: str, rounds: int) -> dict[str, list[float]]:
                     os.kill(pids.pop(), signal.SIGKILL)
                 took[name].append(drained(shared))
             pids += nursery.fork(1)
-        os.kill(pids.pop(), signal.SIGKILL)
+        kill(pids.pop())
         for _ in range(rounds):
             [victim] = nursery.fork(1, inside=True)
             shared = remote.announce(address, "resource")
